@@ -155,7 +155,7 @@ return require("lib.idempotency").run(function()
 
   local reply = finished(1, "0", not may_stay)
   unlink("moved")
-  local outdated = not may_stay and {"delays", "large", "unsorted"} or is_fifo and {"delays"} or {}
+  local outdated = not may_stay and {"delays", "large", "unsorted", "emptied", "fair"} or is_fifo and {"delays"} or {}
   if outdated[1] and redis.call("HDEL", meta, unpack(outdated)) > 0 then -- sends and receives may be quick again
     require("lib.settings").mark(base)
   end

@@ -9,7 +9,7 @@ KEYS   1 slot     STRING  the caller's call slot (lib/idempotency.lua)
        4 store    HASH    member -> record of what is delayed or was received
        5 inflight ZSET    member -> visible again (ms * 1000) + receives of this delivery cycle
        6 wakeups  LIST    wakeup token
-ALSO   delayed group:NAME again:NAME fair_ring paused moved timer backup wake:WAITER available stats timeline; of
+ALSO   delayed group:NAME again:NAME fair_ring paused moved timer backup wake:WAITER available outbox stats timeline; of
        another queue: meta ready fair_ring paused wakeups stats timeline
 ARGV   1 number         of the call; an "r" behind it: it is repeated
        2 now_us         "" = the server's clock
@@ -45,7 +45,7 @@ local acks = options == "1" or options == "1c"
 local is_ahead = options ~= "" and string.byte(options) == 43 -- "+"
 
 -- One field while nothing is out of the ordinary, else many.
-local visibility, retention, topology, fair, paused, paused_groups, delays, large, unsorted, timeline
+local visibility, retention, topology, fair, paused, paused_groups, delays, large, unsorted, timeline, emptied
 local quick = options == "" or options == "1" or is_ahead and string.sub(options, -1) ~= "c"
 quick = quick and call("HGET", meta, "quick")
 if quick then
@@ -54,9 +54,9 @@ if quick then
     fair, topology = "1", string.sub(topology, 1, -2)
   end
 else
-  visibility, retention, topology, fair, paused, paused_groups, delays, large, unsorted, timeline =
+  visibility, retention, topology, fair, paused, paused_groups, delays, large, unsorted, timeline, emptied =
     unpack(call("HMGET", meta, "VisibilityTimeout", "MessageRetentionPeriod", "topology", "fair", "paused",
-      "paused_groups", "delays", "large", "unsorted", "Timeline"))
+      "paused_groups", "delays", "large", "unsorted", "Timeline", "emptied"))
   if not visibility then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   elseif string.find(visibility .. (retention or "x"), "%D") or #visibility > 10 or #retention > 10 then
@@ -115,8 +115,8 @@ if not is_common then
   return require("lib.receive_slow")({
     meta = meta, base = base, topology = topology, now = now, now_ms = now_ms, visible_ms = visible_ms,
     oldest = string.format("%d", now_ms - retention_ms), fair = fair, paused = paused, paused_groups = paused_groups,
-    has_delayed = delays, large = large, is_limited = is_limited, popped = messages, refused = refused,
-    acks = acks, has_timeline = timeline,
+    has_delayed = delays, large = large, unsorted = unsorted, emptied = emptied, is_limited = is_limited,
+    popped = messages, refused = refused, acks = acks, has_timeline = timeline,
   })
 elseif #messages == 0 then
   reply = require("lib.wakeups").nothing_received(base, topology, now_ms, wait, ARGV[6])

@@ -10,8 +10,8 @@ KEYS   1 slot      STRING  the caller's call slot (lib/idempotency.lua)
        4 inflight  ZSET    stamp group -> visible again (ms * 1000) + receives of this delivery cycle
        5 state     HASH    stamp -> N/first_ms/available_us[/B] (lib/fifo.lua)
        6 wakeups   LIST    wakeup token
-ALSO   group:NAME delayed postponed paused moved attempt:ID timer backup wake:WAITER ready fair_ring stats
-       timeline; of another queue: meta group:NAME available paused wakeups stats timeline
+ALSO   group:NAME delayed postponed paused moved attempt:ID timer backup wake:WAITER ready fair_ring outbox
+       stats timeline; of another queue: meta group:NAME available paused wakeups stats timeline
 ARGV   1 number         of the call; an "r" behind it: it is repeated
        2 now_us         "" = the server's clock
        3 count          how many messages at most
@@ -42,14 +42,14 @@ local is_repeated, SLOT_MS = #number > 8, "120000" -- lib/idempotency.lua
 local CALLS, BYTES = 2000, 4194304 -- redis calls, about, and bytes (large.BYTES) after which it stops
 
 -- One field while nothing is out of the ordinary, else many.
-local visibility, retention, topology, largest, delay, paused, large, delays, timeline
+local visibility, retention, topology, largest, delay, paused, large, delays, timeline, emptied
 local quick = (options == "" or options == "1") and call("HGET", meta, "quick")
 if quick then
   visibility, retention, topology = string.sub(quick, 1, 10), string.sub(quick, 11, 20), string.sub(quick, 21)
 else
-  visibility, retention, topology, largest, delay, paused, large, delays, timeline = unpack(call("HMGET", meta,
+  visibility, retention, topology, largest, delay, paused, large, delays, timeline, emptied = unpack(call("HMGET", meta,
     "VisibilityTimeout", "MessageRetentionPeriod", "topology", "MaximumMessageSize", "DelaySeconds", "paused", "large",
-    "delays", "Timeline"))
+    "delays", "Timeline", "emptied"))
   if not visibility then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   elseif string.find(visibility .. (retention or "x") .. (largest or "x"), "%D") or #visibility > 10
@@ -172,10 +172,14 @@ if not is_common then
     visibility_ms = visibility_ms, visible_ms = visible_ms, paused = paused, delay_ms = (delay or 0) * 1000,
     delays = delays, large = large, is_limited = is_limited, statuses = statuses, steps = steps, room = room,
     acks = acks, popped = popped, odd = odd, messages = messages, scores = scores, states = new_states,
-    first_score = score, first_state = state, has_timeline = timeline,
+    first_score = score, first_state = state, has_timeline = timeline, emptied = emptied,
   })
 end
 
+if large then
+  local keys = #scores == 0 and {available, inflight, base .. "delayed", base .. "postponed"} or nil
+  require("lib.settings").forget_contents(base, now_ms, emptied, keys)
+end
 if #scores == 0 then
   reply = require("lib.wakeups").nothing_received(base, topology, now_ms, wait, ARGV[6], 0)
   reply[#reply + 1] = statuses

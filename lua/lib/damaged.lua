@@ -36,8 +36,8 @@ end
 local needed = {VisibilityTimeout = 10, MessageRetentionPeriod = 10, MaximumMessageSize = 10, created_us = 16,
   modified_us = 16}
 local possible = {DelaySeconds = 9, ReceiveMessageWaitTimeSeconds = 9, DeduplicationWindow = 9, max_receives = 9,
-  Partitions = 9, dlq_missing_until = 16, ids_until = 16, longest_window = 16, purged_us = 16, large = 12, last = 16,
-  Timeline = 9}
+  Partitions = 9, dlq_missing_until = 16, ids_until = 16, longest_window = 16, purged_us = 16, emptied = 16, large = 12,
+  last = 16, Timeline = 9}
 -- Values of other forms.
 local forms = {
   {"plain", "^%+?/?[%d:]* ?%d+$", "a whole number, and + or / with a topology in front of it"},

@@ -4,7 +4,7 @@ Fair queues: the message groups of a standard queue take turns.
 `fair_ring` is a ZSET of the groups that have messages to hand out, in the order of their turns. A group that was served
 goes to the end, and so does one that comes in: a group with a ready message is served after at most one turn of each
 other group, whatever their names and however often they come and go. The group "" stands for the messages without one.
-A queue that never saw a message group has no ring and pays nothing.
+A queue that saw no message group since it was created or purged has no ring and pays nothing.
 
 The messages of a group that were not received yet are in its list, those that became visible again, or were delayed, in
 `again:GROUP`, a ZSET of members and scores as in `inflight`; the fields `returned` and `arrived` of meta count the two.
@@ -38,7 +38,7 @@ function fair_ring.enter(base, group)
   end
 end
 
--- The first message group of a queue's life: from now on its receives go round the ring.
+-- The first message group of a queue: from now on its receives go round the ring.
 function fair_ring.open(base)
   redis.call("HSET", base .. "meta", "fair", "1")
   require("lib.settings").mark(base)

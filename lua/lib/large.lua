@@ -1,7 +1,8 @@
 --[[
 Large records. A script that reads records in bulk carries them through Lua, so it must know how large they may be
-before it reads them: the field `large` of meta is the size of the largest record that a partition ever took, if that is
-more than 4,096 bytes. A thousand smaller ones fit into one call, and cost nothing here.
+before it reads them: the field `large` of meta is the size of the largest record that a partition took since it was
+empty (lib/settings.lua), if that is more than 4,096 bytes. A thousand smaller ones fit into one call, and cost nothing
+here.
 ]]
 local large = {}
 
@@ -14,7 +15,10 @@ function large.note(base, bytes)
     return
   end
   local meta = base .. "meta"
-  local have = redis.call("HGET", meta, "large")
+  local have, emptied = unpack(redis.call("HMGET", meta, "large", "emptied"))
+  if emptied then -- lib/settings.lua
+    redis.call("HDEL", meta, "emptied")
+  end
   if not have or tonumber(have) < bytes then
     redis.call("HSET", meta, "large", bytes)
     if not have then

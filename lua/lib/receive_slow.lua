@@ -310,16 +310,7 @@ local function serve(r, sequence, n)
   return handed
 end
 
--- Nothing is delayed any more: later receives need not look.
-local function forget_delays(r)
-  if redis.call("EXISTS", r.base .. "delayed") == 0 then
-    redis.call("HDEL", r.meta, "delays")
-    require("lib.settings").mark(r.base)
-  end
-end
-
--- Move messages that became visible from a set of a fair queue to their groups. Returns how many entries were read
--- (member and score count as two), and whether there is more.
+-- Move messages that became visible from a set of a fair queue to their groups. Returns whether there is more.
 local function promote(r, name)
   local found = redis.call("ZRANGEBYSCORE", r.base .. name, "-inf", score.highest(r.now), "WITHSCORES",
     "LIMIT", "0", PROMOTED)
@@ -362,19 +353,15 @@ local function promote(r, name)
     redis.call("ZADD", fair_ring.again(r.base, group), unpack(groups[group]))
     fair_ring.enter(r.base, group)
   end
-  return #found, #found == 2 * PROMOTED or 2 * #members < #found
+  return #found == 2 * PROMOTED or 2 * #members < #found
 end
 
 -- Round the ring of message groups.
 local function serve_groups(r, n)
   local fair_ring = require("lib.fair_ring")
-  local _, has_more = promote(r, "inflight")
+  local has_more = promote(r, "inflight")
   if r.has_delayed then
-    local found, more = promote(r, "delayed")
-    has_more = has_more or more
-    if found == 0 then
-      forget_delays(r)
-    end
+    has_more = promote(r, "delayed") or has_more
   end
   n = math.min(n, FAIR)
   local handed, turns, quantum = 0, TURNS, math.ceil(n / 4)
@@ -413,9 +400,9 @@ local function take(r, n)
     handed = serve(r, {
       group = "", list = r.base .. "ready", sets = sets, until_score = score.highest(r.now), popped = r.popped,
     }, n)
-    if r.has_delayed and handed < n then
-      forget_delays(r)
-    end
+  end
+  if r.has_delayed then
+    require("lib.settings").forget_delays(r.base, r.base .. "delayed")
   end
   r.has_more = handed < n and (r.has_more or r.is_over or r.drops <= 0 or r.bytes <= 0)
   if #r.moves > 0 then
@@ -490,6 +477,11 @@ return function(r)
   end
   if r.has_timeline then
     require("lib.timeline").hand_out(r.base, r.now_ms, r.messages, 3, acks)
+  end
+  if r.large or r.unsorted then
+    local base = r.base
+    local keys = #r.messages == 0 and {base .. "ready", base .. "store", base .. "fair_ring"} or nil
+    require("lib.settings").forget_contents(base, r.now_ms, r.emptied, keys)
   end
   if #r.messages == 0 then
     return nothing((r.has_more or r.missing_dlq ~= "") and "again" or nil, r.missing_dlq)

@@ -253,6 +253,9 @@ return function(r)
   local has_more = fifo.expire_due(r.base, r.now, EXPIRED)
   if r.delays then
     has_more = fifo.promote_due(r.base, r.now_ms, r.delay_ms, EXPIRED) or has_more
+    if r.delay_ms == 0 then -- else the next message is delayed again
+      require("lib.settings").forget_delays(r.base, r.base .. "delayed", r.base .. "postponed")
+    end
   end
 
   local known = attempt_id ~= "" and count > 0
@@ -269,6 +272,13 @@ return function(r)
   take(r, count, per_group, group, since)
   if r.has_timeline then
     require("lib.timeline").hand_out(r.base, r.now_ms, r.messages, 4, r.acks)
+  end
+  if r.large then
+    local base, keys = r.base, nil
+    if r.delivered == 0 then
+      keys = {base .. "available", base .. "inflight", base .. "delayed", base .. "postponed"}
+    end
+    require("lib.settings").forget_contents(base, r.now_ms, r.emptied, keys)
   end
   if r.delivered == 0 and r.refused then
     return r.refused

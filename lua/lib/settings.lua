@@ -11,9 +11,11 @@ derive or keep:
   sends              FIFO: the same for all sends; "c" in front = ContentBasedDeduplication, "g" = by message group
   quick              VisibilityTimeout and MessageRetentionPeriod, in ten characters each, topology, and "f" if
                      it is fair, while a receive needs to know nothing else
-  delays             some message is or was delayed
+  delays             some message is delayed, or was until a while ago
   large              lib/large.lua
   unsorted           lists are not in the order of ids any more
+  emptied            when (ms) a receive found the partition empty that is `large` or `unsorted`, if nothing came since
+                     for which it is so
   fair, paused, paused_groups
   grouped, tombstones, returned, arrived, messages   how many there are: messages in the lists of groups, tombstones,
                      messages in `again:GROUP` that came back and that were delayed; FIFO: all messages
@@ -22,6 +24,8 @@ derive or keep:
   created_us, modified_us, purged_us, deleting
 ]]
 local settings = {}
+
+local CALM_MS = 600000
 
 -- Set and remove fields (flat name, value array; array of names).
 function settings.write(base, changes, removals)
@@ -85,8 +89,36 @@ end
 
 -- The lists of a standard queue are not in the order of ids any more.
 function settings.unsort(base)
-  if redis.call("HSET", base .. "meta", "unsorted", "1") == 1 then
+  local meta = base .. "meta"
+  local unsorted, emptied = unpack(redis.call("HMGET", meta, "unsorted", "emptied"))
+  if emptied then
+    redis.call("HDEL", meta, "emptied")
+  end
+  if not unsorted then
+    redis.call("HSET", meta, "unsorted", "1")
     settings.mark(base)
+  end
+end
+
+-- Nothing is delayed any more, if none of these sets is there: later receives need not look.
+function settings.forget_delays(base, ...)
+  if redis.call("EXISTS", ...) == 0 and redis.call("HDEL", base .. "meta", "delays") == 1 then
+    settings.mark(base)
+  end
+end
+
+-- A receive of a partition that is `large` or `unsorted`. It is so no longer, if it was empty once, and nothing came
+-- for ten minutes since for which it would be. (At once would be too early: to change to and fro costs more than it
+-- saves.) `emptied`: the field; `keys`: one of them is there if the partition is not empty, nil = it is not.
+function settings.forget_contents(base, now_ms, emptied, keys)
+  local meta = base .. "meta"
+  if emptied then
+    if now_ms >= tonumber(emptied) + CALM_MS then
+      redis.call("HDEL", meta, "large", "unsorted", "emptied")
+      settings.mark(base)
+    end
+  elseif keys and redis.call("EXISTS", base .. "outbox", base .. "paused", unpack(keys)) == 0 then
+    redis.call("HSET", meta, "emptied", string.format("%d", now_ms))
   end
 end
 
