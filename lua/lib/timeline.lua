@@ -70,14 +70,22 @@ function timeline.failure(cause)
   return unpack(texts)
 end
 
+local function is_fifo(base)
+  return string.sub(base, -6) == ".fifo:"
+end
+
+-- The id of a message (FIFO: its stamp), from its key or member.
+local function id_of(base, key)
+  return string.sub(key, 1, is_fifo(base) and 16 or 24)
+end
+
 -- Take down a step of a message, by its key or member; write() writes it.
 function timeline.add(base, kind, key, ...)
   if timeline.bound(base) then
-    local is_fifo = string.sub(base, -6) == ".fifo:"
     local steps = pending[base] or {}
     pending[base] = steps
     -- OFFSET and time come with write()
-    steps[#steps + 1] = {0, 0, kind, kind == "p" and key or string.sub(key, 1, is_fifo and 16 or 24), ...}
+    steps[#steps + 1] = {0, 0, kind, kind == "p" and key or id_of(base, key), ...}
   end
 end
 
@@ -85,7 +93,7 @@ end
 -- this one, or FIFO: those that count; visible_ms, since: until when it is in flight, since when it was visible (ms).
 function timeline.received(base, key, receives, visible_ms, since)
   local total = receives
-  if string.sub(base, -6) == ".fifo:" then
+  if is_fifo(base) then
     local _, earlier = require("lib.fifo_key").earlier_receives(key)
     total = total + tonumber(earlier or "0")
   elseif require("lib.message").may_have_past(key) then
@@ -110,9 +118,8 @@ end
 -- A message moved to another queue in this slot, where it has a new key.
 function timeline.moved(base, target, key, new_key)
   local from, to = timeline.queue(base), timeline.queue(target)
-  local length = string.sub(base, -6) == ".fifo:" and 16 or 24
-  timeline.add(base, "m", key, from, to, string.sub(new_key, 1, length), ">")
-  timeline.add(target, "m", new_key, from, to, string.sub(key, 1, length), "<")
+  timeline.add(base, "m", key, from, to, id_of(base, new_key), ">")
+  timeline.add(target, "m", new_key, from, to, id_of(base, key), "<")
 end
 
 -- The OFFSET and the time of a packed step, 0 if it is none.
