@@ -14,6 +14,7 @@ import time
 from typing import Any
 
 from rqsqs._io import protocol
+from rqsqs._io.direct import Direct
 
 
 def end_of(seconds: float | None, until: float | None) -> float:
@@ -116,8 +117,8 @@ class _LimitedAsync:
 
 @functools.cache
 def limited(kind: type[Any], is_async: bool) -> type[Any]:
-    """The same kind of connection, with a limit for connecting."""
-    return type(kind.__name__, (_LimitedAsync if is_async else _Limited, kind), {})
+    """The same kind of connection, with a limit for connecting; the sync one can go direct then."""
+    return type(kind.__name__, (_LimitedAsync, kind) if is_async else (_Limited, Direct, kind), {})
 
 
 def _left(until: float) -> float:

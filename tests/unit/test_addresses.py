@@ -204,7 +204,7 @@ def test_keys_of_one_slot_go_together() -> None:
 
 def test_connections_to_a_server_that_has_gone_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     class Connection:
-        is_open = True
+        is_open, is_sent, ask = True, False, None
 
         def disconnect(self) -> None:
             self.is_open = False

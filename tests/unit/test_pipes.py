@@ -295,9 +295,7 @@ def test_the_large_answer_that_is_forgotten_is_that_of_the_call(
 ) -> None:
     """Whoever gets its connection next may begin a call before that."""
     reply = [b"x" * (protocol.LARGE_ANSWER + 1)]
-    connection = SimpleNamespace(
-        send_packed_command=lambda *_, **__: None, read_response=lambda **_: reply, disconnect=lambda: None
-    )
+    connection = SimpleNamespace(ask=lambda _: reply, disconnect=lambda: None)
     calls = caller.router.node("").calls
     line = PooledConnection(connection, calls)
 

@@ -42,27 +42,27 @@ class PooledConnection:
 
     Attributes:
         pool: where it belongs.
+        ask: sends a request and waits for its reply; see Direct.ask().
         slot: names its calls.
-        is_sent: the request of ask() is on its way.
         rested_at: when it was last used, by time.monotonic().
         client_id: its number at the server; None if it was not asked for yet.
     """
 
-    __slots__ = ("__weakref__", "client_id", "connection", "is_sent", "pool", "rested_at", "slot")
+    __slots__ = ("__weakref__", "ask", "client_id", "connection", "pool", "rested_at", "slot")
 
     def __init__(self, connection: Any, pool: Pool) -> None:
         self.connection = connection
+        self.ask: Callable[[bytes], Any] = connection.ask
         self.pool: Any = pool
         self.slot = CallSlot()
-        self.is_sent = False
         self.rested_at = 0.0
         self.client_id: int | None = None
 
-    def ask(self, packed: bytes) -> Any:
-        self.is_sent = False
-        self.connection.send_packed_command([packed], check_health=False)
-        self.is_sent = True
-        return self.connection.read_response(disable_decoding=True)
+    @property
+    def is_sent(self) -> bool:
+        """The request of ask() is on its way."""
+        sent: bool = self.connection.is_sent
+        return sent
 
     def load_and_ask(self, load: bytes, packed: bytes) -> Any:
         """Load a script, and ask again at once."""
@@ -135,7 +135,7 @@ class Pool:
         if self._is_closed:
             self.drop(channel)
         else:
-            channel.is_sent = False
+            channel.connection.is_sent = False
             channel.rested_at = time.monotonic()
             self._idle.append(channel)
 

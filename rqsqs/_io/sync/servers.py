@@ -71,6 +71,7 @@ class Node(KnownServer):
             raise
         if is_new:
             connection.lift_limit()
+        connection.go_direct()
         return connection
 
     def open(self, until: float | None) -> None:

@@ -1,0 +1,152 @@
+"""Requests and replies straight over the socket of a connection that redis-py has opened.
+
+redis-py connects, logs in, and knows what an error reply means. Between requests and socket it has several layers, and
+its sockets have timeouts, with which Python polls before each write and each read. A call that takes the server a few
+microseconds costs its client about a quarter less without both. So here the socket waits for nothing by itself, and is
+polled before it is read. Connections with TLS, and with RESP3, on which messages come between the replies, stay with
+redis-py.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import hiredis
+import redis.exceptions as rx
+
+from rqsqs._io import protocol
+from rqsqs._io.protocol import MORE
+
+SILENT = "the server did not answer in time"
+HUNG_UP = "the server closed the connection"
+
+
+class Direct:
+    """Added to a connection of redis-py, whose methods of the same names do the same until go_direct().
+
+    Attributes:
+        is_sent: the request of ask() is on its way.
+    """
+
+    is_sent = False
+    _sock: Any
+    _replies: hiredis.Reader | None = None  # as long as it is direct
+    _wait_ms: float | None  # for a reply
+    _readable: Any  # poll() waits for something to read
+
+    def go_direct(self) -> None:
+        """Read and write without redis-py from now on, if that can be done. Nothing may be left to read."""
+        connection: Any = self
+        if type(self._sock) is not socket.socket or str(connection.protocol) != "2" or not hasattr(select, "poll"):
+            return
+        seconds: float | None = connection.socket_timeout
+        self._wait_ms = None if seconds is None else seconds * 1000
+        self._read_size: int = connection._parser.socket_read_size
+        self._readable = select.poll()
+        self._readable.register(self._sock, select.POLLIN)
+        self._sock.settimeout(0)
+        self._replies = protocol.reader_of(self)
+
+    def ask(self, packed: bytes) -> Any:
+        """Send a request and wait for its reply.
+
+        Raises:
+            ResponseError: the server refuses it.
+            ConnectionError, TimeoutError, OSError: the connection is of no use any more.
+        """
+        self.is_sent = False
+        replies, sock = self._replies, self._sock
+        if replies is None:
+            self.send_packed_command([packed], check_health=False)
+            self.is_sent = True
+            return self.read_response(disable_decoding=True)
+        try:
+            sent = sock.send(packed)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(packed):
+            self._send_rest(packed, sent)
+        self.is_sent = True
+        if not self._readable.poll(self._wait_ms):
+            raise rx.TimeoutError(SILENT)
+        replies.feed(sock.recv(self._read_size))
+        reply = replies.gets(False)
+        if reply is MORE or isinstance(reply, Exception):
+            return self._rest_of(reply)
+        return reply
+
+    def send_packed_command(self, command: Sequence[bytes], check_health: bool = True) -> None:
+        """As that of redis-py."""
+        if self._replies is None:
+            connection: Any = super()
+            connection.send_packed_command(command, check_health)
+            return
+        self._send_rest(command[0] if len(command) == 1 else b"".join(command), 0)
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        """As that of redis-py."""
+        if self._replies is None:
+            connection: Any = super()
+            return connection.read_response(*args, **options)
+        return self._rest_of(self._replies.gets(False))
+
+    def can_read(self, timeout: float = 0) -> bool:
+        """Is there something to read within that time (seconds)?
+
+        Raises:
+            ConnectionError: the server closed it.
+        """
+        if self._replies is None:
+            connection: Any = super()
+            found: bool = connection.can_read(timeout)
+            return found
+        if self._replies.has_data():
+            return True
+        if not self._readable.poll(timeout * 1000):
+            return False
+        if not self._sock.recv(1, socket.MSG_PEEK):
+            raise rx.ConnectionError(HUNG_UP)
+        return True
+
+    def disconnect(self, *args: Any) -> None:
+        """As that of redis-py."""
+        self._replies = None
+        connection: Any = super()
+        connection.disconnect(*args)
+
+    def _send_rest(self, packed: bytes, sent: int) -> None:
+        """Send what is left of a request."""
+        left = memoryview(packed)[sent:]
+        writable: Any = None
+        end = time.monotonic() + (self._wait_ms or 0) / 1000
+        while left:
+            try:
+                left = left[self._sock.send(left) :]
+                continue
+            except BlockingIOError:
+                pass
+            if writable is None:
+                writable = select.poll()
+                writable.register(self._sock, select.POLLOUT)
+            if not writable.poll(None if self._wait_ms is None else max(end - time.monotonic(), 0) * 1000):
+                raise rx.TimeoutError("the server did not take the request in time")
+
+    def _rest_of(self, reply: Any) -> Any:
+        """The reply, of which MORE may have to be read, or that refuses the request."""
+        replies = self._replies
+        assert replies is not None
+        while reply is MORE:
+            if not self._readable.poll(self._wait_ms):
+                raise rx.TimeoutError(SILENT)
+            data = self._sock.recv(self._read_size)
+            if not data:
+                raise rx.ConnectionError(HUNG_UP)
+            replies.feed(data)
+            reply = replies.gets(False)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
