@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import copy
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgpack
@@ -31,6 +31,11 @@ from rqsqs.models import Failure
 TRACE_FIELDS = ("traceparent", "tracestate", "baggage")  # W3C's
 TRACE_HEADER_FIELD = "X-Amzn-Trace-Id"  # AWSTraceHeader as a field of HTTP
 OTEL = "otel."  # what opentelemetry-instrumentation-boto3sqs puts before the names of its attributes
+
+
+def are_plain(found: Sequence[Delivery]) -> bool:
+    """Have all of them nothing but a body, which was read already? Then none of them is damaged."""
+    return all([d._envelope is not None and not (d._envelope[2] or d._trailer) for d in found])
 
 
 def with_cause(d: Delivery, found: Failure) -> tuple[int, bytes]:

@@ -368,7 +368,7 @@ class Executor:
         """Jobs have ended and their slots are free; so is that of a thread that has run its burst. Jobs stay
         in `done` until then, unless the watch takes them."""
         ended: defaultdict[WorkerQueue, list[Job]] = defaultdict(list)
-        concluded = [(job, self._settler.outcomes_of(job, job.errors)) for job in done.copy()]
+        concluded = self._settler.outcomes(done.copy())
         now = time.monotonic()
         with self._lock:
             if work is not None and work.burst is not None:

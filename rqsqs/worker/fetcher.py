@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rqsqs._core import flows, telemetry
-from rqsqs._core.delivery import Delivery
+from rqsqs._core.delivery import Delivery, are_plain
 from rqsqs._core.operation import Flow, Sleep, Wait
 from rqsqs._core.operations import Outcome
 from rqsqs._io.sync.runner import Transport
@@ -101,6 +101,8 @@ class Fetcher:
     def _readable(self, queue: WorkerQueue, received: Sequence[Delivery]) -> tuple[list[Delivery], list[Outcome]]:
         """Messages that can be handled, and outcomes of the others: a damaged one has failed, and those behind it in
         its group (FIFO) go back."""
+        if are_plain(received):
+            return list(received), []
         good: list[Delivery] = []
         rest: list[Outcome] = []
         stopped: set[str] = set()
@@ -161,14 +163,16 @@ class Fetcher:
         queue.received += len(got) + len(unreadable)
         if not got:
             return
-        queue.reclaimed += sum([is_reclaimed(d) for d in got if d.receives >= 0])
         room = self.scheduler.free_slots()
-        # of a fair queue each partition fills the slots, each message needs one, and its receive counts
-        is_ahead = is_careful and queue.is_quick and not any([d.receives == 0 for d in got])
-        may_be_deadly = any([d.receive_count > self.max_crashes for d in got])  # also the one that came alone
+        is_ahead, may_be_deadly = is_careful and queue.is_quick, False
         alone: Delivery | None = None
-        if is_careful:
-            alone, got = self._alone_among(queue, got)
+        if any([d.receives >= 0 for d in got]):  # else none of them was received before
+            queue.reclaimed += sum([is_reclaimed(d) for d in got if d.receives >= 0])
+            # of a fair queue each partition fills the slots, each message needs one, and its receive counts
+            is_ahead = is_ahead and not any([d.receives == 0 for d in got])
+            may_be_deadly = any([d.receive_count > self.max_crashes for d in got])  # also the one that came alone
+            if is_careful:
+                alone, got = self._alone_among(queue, got)
         jobs: list[Job] = []
         for deliveries in ([alone], *queue.portions(got)) if alone is not None else queue.portions(got):
             job = Job(self.host, queue, deliveries, since)

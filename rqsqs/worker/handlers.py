@@ -7,7 +7,7 @@ import types
 import typing
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rqsqs._base_message import BaseMessage
 from rqsqs._core.delivery import Delivery
@@ -35,8 +35,14 @@ if TYPE_CHECKING:
         | Callable[[list[aio.Message], Context], Coroutine[Any, Any, BatchResult]]
     )
 
-Errors = Sequence[BaseException | None]  # one for each message: None = done
-DONE: tuple[None] = (None,)  # of one message
+T = TypeVar("T")
+Errors = Sequence[BaseException | None]  # one for each message: None = done; or DONE
+DONE: tuple[None] = (None,)  # all messages are, however many
+
+
+def for_each(results: Sequence[T | None], deliveries: Sequence[Delivery]) -> Sequence[T | None]:
+    """One for each message, also if all are done."""
+    return [None] * len(deliveries) if results is DONE else results
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,7 @@ class Handler:
     def errors_of(self, deliveries: Sequence[Delivery], result: Any) -> Errors:
         """What became of each message, by what the function returned."""
         if result is None:
-            return DONE if not self.batch else [None] * len(deliveries)
+            return DONE
         if inspect.isawaitable(result):
             if inspect.iscoroutine(result):
                 result.close()

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import ctypes
-import functools
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from rqsqs._core import flows, telemetry
@@ -19,7 +17,7 @@ from rqsqs.errors import DurabilityNotReached
 from rqsqs.worker import middleware
 from rqsqs.worker.context import Context, _current
 from rqsqs.worker.forked_children import leave
-from rqsqs.worker.handlers import Errors
+from rqsqs.worker.handlers import DONE, Errors, for_each
 from rqsqs.worker.outcomes import HandlerTimeout, MessageLost, Retry, failed
 
 if TYPE_CHECKING:
@@ -83,30 +81,42 @@ class Interruption:
         _take_back(threading.get_ident(), None)
 
 
-@dataclass(slots=True, eq=False)
 class Job:
-    """One call of a handler."""
+    """One call of a handler.
 
-    host: Host
-    queue: WorkerQueue
-    deliveries: list[Delivery]
-    since: float  # when its messages were received (monotonic)
-    began: float = 0.0  # when it was begun
-    lost: frozenset[Delivery] = frozenset()  # messages that are not ours any more
-    # Messages that its handler settled itself (None), or that failed in their `with` block; made when it is needed.
+    Attributes:
+        host, queue, deliveries: whose call it is, and its messages.
+        since: when its messages were received (monotonic).
+        began: when it was begun; until then, the same.
+        lost: messages that are not ours any more.
+        by_hand: messages that its handler settled itself (None), or that failed in their `with` block; made when it is
+            needed.
+        released: those of them that its handler released.
+        has_slot: it has one of its own; else a thread runs it in the slot of its burst.
+        is_settled: what becomes of its messages is decided; running on, it changes nothing any more.
+        errors: when it has ended, one for each message; None = done.
+        seconds: what it took, then.
+        task: in which it runs, if it is a coroutine.
+    """
+
+    # An object has of its own what differs from these: there is one for each message, and it rarely does.
+    lost: frozenset[Delivery] = frozenset()
     by_hand: dict[Delivery, BaseException | None] | None = None
-    released: frozenset[Delivery] = frozenset()  # those of them that its handler released
-    has_slot: bool = True  # one of its own; else a thread runs it in the slot of its burst
-    is_settled: bool = False  # what becomes of its messages is decided; running on, it changes nothing any more
-    errors: Errors = ()  # one for each message, when it has ended; None = done
-    seconds: float = 0.0  # what it took, then
+    released: frozenset[Delivery] = frozenset()
+    has_slot = True
+    is_settled = False
+    errors: Errors = ()
+    seconds = 0.0
     task: asyncio.Task[None] | None = None
     _context: Context | None = None
     _interruption: Interruption | None = None
     _timer: asyncio.TimerHandle | None = None
 
-    def __post_init__(self) -> None:
-        self.began = self.since
+    def __init__(self, host: Host, queue: WorkerQueue, deliveries: list[Delivery], since: float) -> None:
+        self.host = host
+        self.queue = queue
+        self.deliveries = deliveries
+        self.since = self.began = since
 
     @property
     def context(self) -> Context:
@@ -132,13 +142,12 @@ class Job:
         is_late = now - self.since > heartbeat.extension_s and now - heartbeat.last > heartbeat.extension_s
         return is_late or self.is_settled or len(self.lost) > 0
 
-    def _beginning(self) -> Callable[[], Any]:
-        """What calls the function."""
-        on = telemetry.current
-        return self._begin if on is None else functools.partial(on.process, self, self._begin)
-
     def _begin(self) -> Any:
-        """Call the function; a coroutine function gives its coroutine."""
+        """Call the function, watched by telemetry if that is on; a coroutine function gives its coroutine."""
+        on = telemetry.current
+        return self._call() if on is None else on.process(self, self._call)
+
+    def _call(self) -> Any:
         handler = self.queue.handler
         _current.set(self)
         if handler.middleware:
@@ -160,7 +169,7 @@ class Job:
 
     def _end(self, errors: Errors) -> None:
         if self.by_hand:
-            found = zip(map(self.by_hand.get, self.deliveries), errors, strict=True)
+            found = zip(map(self.by_hand.get, self.deliveries), for_each(errors, self.deliveries), strict=True)
             errors = [error if own is None else own for own, error in found]
         self.errors = errors
         self.seconds = time.monotonic() - self.began
@@ -235,14 +244,16 @@ class Job:
     def run(self) -> None:
         if self._is_doubtful() and not self.host.confirm(self):
             return
+        handler = self.queue.handler
         errors: Errors
         try:
             try:
-                if self.queue.handler.timeout is not None:
+                if handler.timeout is not None:
                     self._interruption = Interruption()
-                    self.host.soon(self._arm, self.queue.handler.timeout)
-                result = contextvars.copy_context().run(self._beginning())  # nothing of it stays in the thread
-                errors = self.queue.handler.errors_of(self.deliveries, result)
+                    self.host.soon(self._arm, handler.timeout)
+                begin = self._call if telemetry.current is None else self._begin
+                result = contextvars.copy_context().run(begin)  # nothing of it stays in the thread
+                errors = DONE if result is None else handler.errors_of(self.deliveries, result)
             finally:
                 if self._interruption is not None:
                     self._interruption.end()
@@ -284,10 +295,10 @@ class Job:
         clock: Any = None
         try:
             if handler.timeout is None:
-                errors = handler.errors_of(self.deliveries, await self._beginning()())
+                errors = handler.errors_of(self.deliveries, await self._begin())
             else:
                 async with asyncio.timeout(handler.timeout) as clock:
-                    errors = handler.errors_of(self.deliveries, await self._beginning()())
+                    errors = handler.errors_of(self.deliveries, await self._begin())
         except BaseException as e:
             if self.host.is_forked:
                 leave(e)

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from rqsqs._core import flows, telemetry
@@ -21,7 +21,7 @@ from rqsqs._tracebacks import forget_own_frames
 from rqsqs.errors import DurabilityNotReached, QueueDoesNotExist
 from rqsqs.worker import log_lines
 from rqsqs.worker.error_reports import SETTLE, ErrorReports
-from rqsqs.worker.handlers import DONE
+from rqsqs.worker.handlers import DONE, for_each
 from rqsqs.worker.jobs import Host, Job
 from rqsqs.worker.outcomes import failed, requeue
 from rqsqs.worker.scheduler import Scheduler, ThreadWork
@@ -48,18 +48,23 @@ class Settler:
 
     # Decide
 
+    def outcomes(self, jobs: Iterable[Job]) -> list[tuple[Job, Sequence[Outcome | None]]]:
+        """The outcomes of jobs that have ended, logged."""
+        is_logged = log_lines.wants_handled()
+        return [
+            (job, DONE if job.errors is DONE and not is_logged else self.outcomes_of(job, job.errors)) for job in jobs
+        ]
+
     def outcomes_of(self, job: Job, errors: Sequence[BaseException | None]) -> Sequence[Outcome | None]:
-        """The outcome of each message of a job (None = finished), logged."""
+        """The outcome of each message of a job (None = finished), logged; DONE if all are finished."""
         name, is_logged = job.queue.name, log_lines.wants_handled()
         found: list[Outcome | None] = []
         try:
-            if errors is DONE and not is_logged:
-                return DONE
-            if job.is_settled or all([error is None for error in errors]):
+            if job.is_settled or errors is DONE or all([error is None for error in errors]):
                 if is_logged and not job.is_settled:
                     for d in job.deliveries:
                         log_lines.handled(name, d, job.seconds)
-                return [None] * len(errors)
+                return DONE
             for d, error in zip(job.deliveries, errors, strict=True):
                 found.append(None)
                 if error is not None:
@@ -77,12 +82,12 @@ class Settler:
 
     def _unlogged_outcomes(
         self, job: Job, errors: Sequence[BaseException | None], why: BaseException
-    ) -> list[Outcome | None]:
+    ) -> Sequence[Outcome | None]:
         """The end of a job cannot be logged: messages that did not succeed have failed."""
         with contextlib.suppress(Exception):
             log.error("cannot tell how a handler of %s ended: %s", job.queue.name, type(why).__name__)
-        if job.is_settled:
-            return [None] * len(errors)
+        if job.is_settled or errors is DONE:
+            return DONE
         instead = RuntimeError(f"its handler failed, and telling that raised {type(why).__name__}")
         found: list[Outcome | None] = []
         for d, error in zip(job.deliveries, errors, strict=True):
@@ -104,12 +109,13 @@ class Settler:
             return
         job.is_settled = True
         queue = job.queue
-        if outcomes is DONE and not job.by_hand and seconds is not None:  # the common case
-            queue.finished.append(job.deliveries[0])
-            queue.note("succeeded", seconds, 1)
+        if outcomes is DONE and not job.by_hand:  # the common case
+            queue.finished += job.deliveries
+            if seconds is not None:
+                queue.note("succeeded", seconds, len(job.deliveries))
             return
         done = failed = 0
-        for d, outcome in zip(job.deliveries, outcomes, strict=True):
+        for d, outcome in zip(job.deliveries, for_each(outcomes, job.deliveries), strict=True):
             if job.by_hand and job.is_by_hand(d):
                 failed += d in job.released
                 done += d not in job.released

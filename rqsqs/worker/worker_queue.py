@@ -119,7 +119,8 @@ class WorkerQueue:
         """With the lock: a call of the handler ended that way for so many messages."""
         self.calls += 1
         durations = self.handled[outcome]
-        durations.counts[min(int(seconds * 1000).bit_length(), LAST)] += messages
+        power = min(int(seconds * 1000).bit_length(), LAST) if seconds >= 0.001 else 0
+        durations.counts[power] += messages
         durations.seconds += seconds * messages
 
     def counted(self) -> dict[str, int]:

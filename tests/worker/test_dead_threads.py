@@ -178,14 +178,14 @@ def test_threads_that_are_killed_again_and_again_begin_anew(
 
 
 STEPS: dict[str, Callable[[Any], list[tuple[Any, str]]]] = {  # calls on the way of messages through a thread
-    "what becomes of them": lambda runtime: [(runtime.settler, "outcomes_of")],
+    "what becomes of them": lambda runtime: [(runtime.settler, "outcomes")],
     "it is noted": lambda runtime: [(runtime.settler, "apply")],
     "the time that they took": lambda runtime: [(runtime.scheduler, "ended")],
     "who deletes them": lambda runtime: [(runtime.scheduler, "deletes_alone")],
     "they are deleted": lambda runtime: [(runtime.settler, "deleted")],
     "room for others": lambda runtime: [(runtime.scheduler, "free_slots")],
     "they get slots": lambda runtime: [(runtime.executor, "start")],
-    "its recovery": lambda runtime: [(runtime.settler, "outcomes_of"), (runtime.executor, "_recover")],
+    "its recovery": lambda runtime: [(runtime.settler, "outcomes"), (runtime.executor, "_recover")],
 }
 
 

@@ -160,7 +160,9 @@ def test_fifo_standard_batches_and_coroutines_side_by_side(app: App) -> None:
 def test_the_time_of_a_call_counts_for_its_own_queue() -> None:
     """Calls for several queues that end together are concluded together."""
     host: Any = SimpleNamespace(lock=threading.Lock())
-    settler: Any = SimpleNamespace(outcomes_of=lambda job, errors: (), apply=lambda job, outcomes, seconds: None)
+    settler: Any = SimpleNamespace(
+        outcomes=lambda jobs: [(job, ()) for job in jobs], apply=lambda job, outcomes, seconds: None
+    )
     queues = []
     for name in ("slow", "quick"):
         ref = QueueRef(Keyspace("test"), name)
