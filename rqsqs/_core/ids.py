@@ -17,6 +17,7 @@ _VALUE = {c: i for i, c in enumerate(_ALPHABET)}
 _PAIRS = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
 _PAIR_VALUE = {pair: i for i, pair in enumerate(_PAIRS)}
 POSITIONS = tuple(f"{i:03d}" for i in range(1000))
+_VERSIONS = {text: f"7{int(text):03x}" for text in POSITIONS}  # three digits of a key -> a group of its UUID
 _MASK_30 = (1 << 30) - 1
 
 
@@ -70,13 +71,13 @@ os.register_at_fork(after_in_child=call_slots.begin)
 
 def message_id(key: str, node: int) -> str:
     """The UUID of a message, from its key (of either kind of queue) and its partition's node."""
-    ms = int(key[:13])
     if len(key) >= 24 and key[16] not in "+/" and key[16:18] != "q/":  # a tail may begin with q, but not with q/
         tail = _PAIR_VALUE[key[16:18]] << 18 | _PAIR_VALUE[key[18:20]] << 6 | _VALUE[key[20]]
-        high, low = tail >> 16, (tail & 0xFFFF) << 32 | int(key[21:24]) << 22 | (node & 0x3FFFFF)
+        low = tail << 32 | int(key[21:24]) << 22 | (node & 0x3FFFFF)
     else:
-        high, low = (node >> 48) & 0x3FFF, node & 0xFFFFFFFFFFFF
-    return f"{ms >> 16:08x}-{ms & 0xFFFF:04x}-7{int(key[13:16]):03x}-{0x8000 | high:04x}-{low:012x}"
+        low = node & 0x3FFFFFFFFFFFFFFF
+    digits = f"{int(key[:13]):012x}{1 << 63 | low:016x}"
+    return f"{digits[:8]}-{digits[8:12]}-{_VERSIONS[key[13:16]]}-{digits[12:16]}-{digits[16:]}"
 
 
 def key_of(uuid: str, node: int, is_fifo: bool) -> str | None:

@@ -1,14 +1,18 @@
 """Work of botocore that is the same in every call of a client, done once.
 
 For a request that stays in this process botocore's own work before `before-call` is most of the client's CPU time, and
-more than half of that has the same result each time: the User-Agent header and the endpoint. Both are still composed
-by botocore, and anew as soon as something they depend on has changed, so nothing that can be observed differs. Should
-a botocore be built otherwise than we know it, nothing is saved and nothing breaks.
+more than half of that has the same result each time: the User-Agent header, the endpoint, and of the request all but
+the body if its parameters are nothing but text and whole numbers. All of it is still composed by botocore, and anew as
+soon as something it depends on has changed, so nothing that can be observed differs. Should a botocore be built
+otherwise than we know it, nothing is saved and nothing breaks.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import Any, NamedTuple
+
+from botocore.validate import ParamValidationDecorator
 
 try:
     import botocore.context as botocore_context
@@ -16,8 +20,13 @@ except ImportError:  # older than 1.36
     botocore_context = None  # type: ignore[assignment]
 
 
+_TYPES: dict[str, type] = {"string": str, "integer": int}
+_REST = {"url_path", "query_string", "method"}  # members of a request by JSON, beside headers and body
+
+
 def cache_repeated_work(client: Any) -> list[tuple[Any, str, Any]]:
-    """Let an SQS client compose its User-Agent header and resolve its endpoint once.
+    """Let an SQS client compose its User-Agent header, resolve its endpoint and serialise the frames of its requests
+    once.
 
     Returns:
         What was replaced, for `forget_cached_work`.
@@ -29,6 +38,9 @@ def cache_repeated_work(client: Any) -> list[tuple[Any, str, Any]]:
     resolver = getattr(client, "_ruleset_resolver", None)
     if _has_own(resolver, "construct_endpoint") and hasattr(resolver, "_get_customized_builtins"):
         saved.append(_replaced(resolver, "construct_endpoint", _remembered_endpoint(resolver)))
+    serializer = getattr(client, "_serializer", None)
+    if isinstance(serializer, ParamValidationDecorator) and _has_own(serializer, "serialize_to_request"):
+        saved.append(_replaced(serializer, "serialize_to_request", _remembered_frames(serializer)))
     return saved
 
 
@@ -78,3 +90,62 @@ def _remembered_endpoint(resolver: Any) -> Any:
         return known[1]
 
     return construct_endpoint
+
+
+def _remembered_frames(serializer: Any) -> Any:
+    """Parameters that are text and whole numbers, without limits, have nothing to be refused or converted, and their
+    JSON is the body; the rest of such a request depends on the operation alone."""
+    serialize = serializer.serialize_to_request
+    frames: dict[str, _Frame] = {}
+
+    def serialize_to_request(parameters: Any, operation_model: Any) -> Any:
+        frame = frames.get(operation_model.name)
+        if frame is not None and type(parameters) is dict:
+            types = frame.types
+            for name, value in parameters.items():
+                if types.get(name) is not type(value):
+                    break
+            else:
+                if parameters.keys() >= frame.required:
+                    return {**frame.rest, "headers": frame.headers.copy(), "body": json.dumps(parameters).encode()}
+        request = serialize(parameters, operation_model)
+        if frame is None:
+            frames[operation_model.name] = _frame_of(operation_model.input_shape, request)
+        return request
+
+    return serialize_to_request
+
+
+class _Frame(NamedTuple):
+    """The requests of an operation without their bodies.
+
+    Attributes:
+        types: of the parameters that are plain.
+        required: the parameters that there must be; one that has no type = no request can be made of this.
+    """
+
+    types: dict[str, type]
+    required: frozenset[str]
+    headers: dict[str, str]
+    rest: dict[str, str]
+
+
+_UNKNOWN = _Frame({}, frozenset({""}), {}, {})
+
+
+def _frame_of(shape: Any, request: dict[str, Any]) -> _Frame:
+    """The frame of a request that botocore has made; one without use if it is of another kind than we know."""
+    body, headers = request.get("body"), request.get("headers")
+    rest = {name: value for name, value in request.items() if name not in ("body", "headers")}
+    if shape is None or type(body) is not bytes or type(headers) is not dict or set(map(type, rest.values())) != {str}:
+        return _UNKNOWN
+    try:
+        is_json = rest.keys() == _REST and json.dumps(json.loads(body)).encode() == body
+    except ValueError:
+        return _UNKNOWN
+    plain = {
+        name: _TYPES[member.type_name]
+        for name, member in shape.members.items()
+        if member.type_name in _TYPES and not member.metadata and not member.serialization
+    }
+    return _Frame(plain, frozenset(shape.required_members), headers.copy(), rest) if is_json else _UNKNOWN

@@ -21,12 +21,12 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
-from botocore.awsrequest import AWSResponse
+from botocore.awsrequest import AWSResponse, HeadersDict
 from botocore.parsers import create_parser
 
 from rqsqs import embedded
@@ -62,6 +62,37 @@ _JSON = "application/x-amz-json-1.0"
 Answer = tuple[AWSResponse, dict[str, Any]]
 
 
+class _Response:
+    """What both kinds of HTTP responses have: what hardly anybody looks at is made when somebody does.
+
+    Args:
+        parsed: what the body says, and ResponseMetadata.
+    """
+
+    def __init__(
+        self, service: Service, region: str, status_code: int, headers: dict[str, str], parsed: dict[str, Any]
+    ) -> None:
+        self.status_code = status_code
+        self._service, self._region, self._headers, self._parsed = service, region, headers, parsed
+        self._content: bytes | None = None
+
+    @functools.cached_property
+    def url(self) -> str:
+        return self._service.endpoint(self._region)
+
+    @functools.cached_property
+    def headers(self) -> HeadersDict:
+        return HeadersDict(self._headers)
+
+    @functools.cached_property
+    def raw(self) -> _Body:
+        return _Body(self._parsed)
+
+
+class _SyncResponse(_Response, AWSResponse):  # type: ignore[override] # the same, made later
+    """One of botocore's."""
+
+
 class _Responder:
     """What both kinds share.
 
@@ -74,7 +105,7 @@ class _Responder:
         options: for the transport: `prefix` of the keys, `clock`, and options of redis-py's connections.
     """
 
-    response: type[AWSResponse] = AWSResponse
+    response: Callable[..., AWSResponse] = _SyncResponse
 
     def __init__(
         self,
@@ -114,19 +145,21 @@ class _Responder:
         """The HTTP response and the parsed one."""
         headers = {"x-amzn-requestid": request_id(), "content-type": _JSON, "date": _date(int(time.time()))}
         if isinstance(outcome, dict):
-            headers.update(outcome.pop("ResponseMetadata", {}).get("HTTPHeaders", {}))
+            if "ResponseMetadata" in outcome:
+                headers.update(outcome.pop("ResponseMetadata")["HTTPHeaders"])
             is_sqs = self._service is SQS or model.output_shape is None
             parsed = outcome if is_sqs else known(outcome, model.output_shape)
-            status, body = 200, _Body(parsed)
+            status, said = 200, parsed
         else:
             failed = describe(outcome)
             done = outcome.response if isinstance(outcome, NotSafeEnough) else {}
-            headers.update(done.pop("ResponseMetadata", {}).get("HTTPHeaders", {}))
+            if "ResponseMetadata" in done:
+                headers.update(done.pop("ResponseMetadata")["HTTPHeaders"])
             headers["x-amzn-query-error"] = failed.query_error
             parsed = {**done, **parsed_error(failed, model, headers, self._service)}
-            status, body = failed.status, _Body(failed.body(self._service))
+            status, said = failed.status, failed.body(self._service)
         region = context.get("client_region") or DEFAULT_REGION
-        response = self.response(self._service.endpoint(region), status, headers, body)  # type: ignore[arg-type]
+        response = self.response(self._service, region, status, headers, said)
         parsed["ResponseMetadata"] = {
             "RequestId": headers["x-amzn-requestid"],
             "HTTPStatusCode": status,
@@ -186,7 +219,10 @@ class AsyncResponder(_Responder):
         super().__init__(*args, **kwargs)
         from aiobotocore.awsrequest import AioAWSResponse  # type: ignore[import-not-found]
 
-        self.response = AioAWSResponse
+        class Response(_Response, AioAWSResponse):  # type: ignore[misc]
+            """One of aiobotocore's."""
+
+        self.response = Response
         self._transport: AsyncTransport | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 

@@ -43,8 +43,12 @@ def plain(value: Any) -> Any:
     """
     if type(value) in _PLAIN:
         return value
-    if type(value) is dict and _PLAIN.issuperset(map(type, (*value, *value.values()))):
-        return value.copy()  # the common case
+    if type(value) is dict:
+        for name, member in value.items():
+            if type(name) is not str or type(member) not in _PLAIN:
+                break
+        else:
+            return value.copy()  # the common case
     if isinstance(value, dict):
         return {plain(name): plain(member) for name, member in value.items()}
     if isinstance(value, (list, tuple)):

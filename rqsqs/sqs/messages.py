@@ -119,17 +119,19 @@ def receive_message(ctx: Context, params: Params) -> ResponseFlow:
         raise invalid("MaxNumberOfMessages", max_messages, reason)
     wait_ms = _optional_seconds(params, "WaitTimeSeconds", limits.wait_ms)
     visibility_ms = _optional_seconds(params, "VisibilityTimeout", limits.visibility_ms)
-    attempt_id = _check_attempt_id(queue, params.get("ReceiveRequestAttemptId"))
-    deliveries = yield from flows.receive(
-        queue, flows.ReceiveSpec(limits, max_messages, visibility_ms, wait_ms, attempt_id=attempt_id)
-    )
+    attempt_id: str | None = params.get("ReceiveRequestAttemptId")
+    if attempt_id is not None:
+        _check_attempt_id(queue, attempt_id)
+    spec = flows.ReceiveSpec(limits, max_messages, visibility_ms, wait_ms, False, attempt_id)
+    deliveries = yield from flows.receive(queue, spec)
     if RECEIVED in params:
         params[RECEIVED].extend(deliveries)
     if not deliveries:
         return {}
     if ctx.can_hang_up and wait_ms != 0:
         yield from flows.holding(deliveries, _pause())
-    system_names = {*(params.get("MessageSystemAttributeNames") or ()), *(params.get("AttributeNames") or ())}
+    wanted, older = params.get("MessageSystemAttributeNames"), params.get("AttributeNames")
+    system_names = {*(wanted or ()), *(older or ())} if wanted or older else None
     names = params.get("MessageAttributeNames") or ()
     return {"Messages": [_received(ctx, queue, delivery, system_names, names) for delivery in deliveries]}
 
@@ -179,6 +181,9 @@ def _attempt(check: Callable[[batches.Entry], T], entry: batches.Entry) -> T | R
 
 def _check_message(limits: Limits, queue: QueueRef, params: Params, action: str) -> _Checked:
     body = check_body(params.get("MessageBody"))
+    if len(params) == 2 and not queue.is_fifo:  # nothing but the body, beside the queue's URL or the id of the entry
+        record, size = envelope.plain(body)
+        return _Checked(Outgoing(record, size), {"MD5OfMessageBody": md5_of_body(body)}, size)
     given, given_system = params.get("MessageAttributes"), params.get("MessageSystemAttributes")
     attributes = check_attributes(given, action, limits.attributes) if given else {}
     system = check_system_attributes(given_system) if given_system else {}
@@ -232,12 +237,10 @@ def _optional_seconds(params: Params, name: str, most_ms: int) -> int | None:
     return seconds * 1000
 
 
-def _check_attempt_id(queue: QueueRef, attempt_id: str | None) -> str | None:
-    if attempt_id is None:
-        return None
+def _check_attempt_id(queue: QueueRef, attempt_id: str) -> None:
     if not queue.is_fifo:
         raise invalid("ReceiveRequestAttemptId", attempt_id, _WRONG_QUEUE_TYPE)
-    return check_id("ReceiveRequestAttemptId", attempt_id)
+    check_id("ReceiveRequestAttemptId", attempt_id)
 
 
 def _check_handle(entry: batches.Entry) -> str:
@@ -313,7 +316,7 @@ def _batch(
 
 
 def _received(
-    ctx: Context, queue: QueueRef, delivery: Delivery, system_names: set[str], names: Sequence[str]
+    ctx: Context, queue: QueueRef, delivery: Delivery, system_names: set[str] | None, names: Sequence[str]
 ) -> Response:
     body = delivery.text()
     message: Response = {

@@ -24,7 +24,7 @@ ROUTING = 4 if ALL_ON_CLUSTER else 0  # to find the server that has the slot
 MOST_FIFO = {
     name: most + ROUTING for name, most in (("send", 28), ("receive", 26), ("delete", 12), ("delete_and_receive", 33))
 }
-MOST_BOTO3 = {name: most + ROUTING for name, most in (("send", 39), ("receive", 41), ("delete", 31))}
+MOST_BOTO3 = {name: most + ROUTING for name, most in (("send", 37), ("receive", 40), ("delete", 31))}
 MOST_GATEWAY = {
     name: most + ROUTING for name, most in (("SendMessage", 91), ("ReceiveMessage", 115), ("DeleteMessage", 88))
 }

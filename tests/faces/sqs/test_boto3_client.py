@@ -413,6 +413,32 @@ def test_user_agent_and_endpoint_are_those_of_boto3(valkey_url: str) -> None:
     assert seen["ours"] == seen["plain"]
 
 
+def serialised(client: Any, params: dict[str, Any], model: Any) -> Any:
+    """A request as botocore makes it before its events, or what it says against the parameters."""
+    try:
+        request = client._serializer.serialize_to_request(params, model)
+    except ParamValidationError as error:
+        return str(error)
+    seen = {**request, "headers": dict(request["headers"])}
+    request["headers"]["User-Agent"] = "of this request"
+    return seen
+
+
+def test_requests_are_those_of_boto3(valkey_url: str) -> None:
+    """Each of them twice, since what it has in common with the first one is remembered."""
+    plain = plain_boto3.client("sqs", region_name="eu-west-1", aws_access_key_id="a", aws_secret_access_key="b")
+    ours = rqsqs.boto3.client("sqs", region_name="eu-west-1", endpoint_url=valkey_url)
+    values = {"string": "x", "integer": 7, "map": {}, "list": []}
+    for operation in plain.meta.method_to_api_mapping.values():
+        model = plain.meta.service_model.operation_model(operation)
+        all_of_them = {name: values[shape.type_name] for name, shape in model.input_shape.members.items()}
+        needed = {name: all_of_them[name] for name in model.input_shape.required_members}
+        plain_ones = {name: value for name, value in all_of_them.items() if isinstance(value, str | int)}
+        odd = [{**all_of_them, name: value} for name in all_of_them for value in (None, 1.5, b"x", "\ud800", -1, True)]
+        for params in [needed, plain_ones, all_of_them, {**needed, "QueueUrl": "é"}, *odd, {**needed, "Mine": "x"}] * 2:
+            assert serialised(ours, params, model) == serialised(plain, params, model), (operation, params)
+
+
 # Resources
 
 

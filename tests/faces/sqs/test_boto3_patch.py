@@ -124,6 +124,7 @@ def state_of(client: Any) -> list[Any]:
         ),
         dict(vars(client._user_agent_creator)),
         dict(vars(client._ruleset_resolver)),
+        dict(vars(client._serializer)),
         client._endpoint.http_session,
     ]
 
