@@ -17,6 +17,7 @@ import pytest
 
 import rqsqs
 from rqsqs import aio
+from rqsqs._io import tuning
 from tests.clusters import ALL_ON_CLUSTER
 
 PACKAGE = str(Path(rqsqs.__file__).parent) + os.sep
@@ -47,7 +48,8 @@ class Counter:
 
 
 @pytest.fixture
-def calls() -> Iterator[Callable[[], Counter]]:
+def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Counter]]:
+    monkeypatch.setattr(tuning, "IDLE_CHECK_S", 3600)  # a busy machine lets connections rest for long
     counters: list[Counter] = []
 
     def begin() -> Counter:
