@@ -52,11 +52,12 @@ class Host(Protocol):
         """Its timeout is over, and its thread still runs."""
 
 
-# One function with two types of argument: an exception to raise, or NULL, which takes back what was not raised yet.
 _raise_in = ctypes.pythonapi["PyThreadState_SetAsyncExc"]
 _raise_in.argtypes = (ctypes.c_ulong, ctypes.py_object)
-_take_back = ctypes.pythonapi["PyThreadState_SetAsyncExc"]
-_take_back.argtypes = (ctypes.c_ulong, ctypes.c_void_p)
+
+
+class _TooLate(BaseException):
+    """Raised by Interruption.end() in place of what has not arrived."""
 
 
 class Interruption:
@@ -65,12 +66,14 @@ class Interruption:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._thread: int | None = threading.get_ident()
+        self._is_sent = False
 
     def send(self, error: type[BaseException]) -> bool:
         """Raise `error` there, at its next step of Python code. False if the call has ended. To be called once."""
         with self._lock:
             if self._thread is None:
                 return False
+            self._is_sent = True
             _raise_in(self._thread, error)
             return True
 
@@ -78,7 +81,15 @@ class Interruption:
         """The call has ended. What was sent and has not arrived yet may be raised in here, but no later."""
         with self._lock:
             self._thread = None
-        _take_back(threading.get_ident(), None)
+        if self._is_sent:
+            # It is replaced, not taken back: before 3.13, an interpreter that was told of an exception looks for it at
+            # each step until one arrives. That is slow, and in 3.11 a thread that is traced stands still meanwhile.
+            try:
+                _raise_in(threading.get_ident(), _TooLate)
+                while True:
+                    pass
+            except _TooLate:
+                pass
 
 
 class Job:

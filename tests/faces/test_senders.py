@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import dataclasses
 import os
 import signal
@@ -21,6 +20,7 @@ import rqsqs
 from rqsqs import aio
 from tests.clusters import ALL_ON_CLUSTER, until
 from tests.proxy import Proxy
+from tests.raising import raise_in
 from tests.servers import Server
 
 SIZE = 200  # bytes that the queues of these tests allow
@@ -506,10 +506,6 @@ def test_interruptions_at_any_moment_stop_nobody(server: Server, connection: rqs
         assert [i for who, i in got if who == n] == list(range(count))
 
 
-_raise_in = ctypes.pythonapi["PyThreadState_SetAsyncExc"]
-_raise_in.argtypes = (ctypes.c_ulong, ctypes.py_object)
-
-
 # A socket that is just being opened is left to the garbage collector, which warns.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_exceptions_raised_in_any_thread_at_any_moment_leave_each_caller_with_an_answer(
@@ -549,8 +545,7 @@ def test_exceptions_raised_in_any_thread_at_any_moment_leave_each_caller_with_an
         for turn in range(300):
             time.sleep(0.001)
             thread = threads[turn % 5]  # the others are not interrupted
-            assert thread.ident is not None
-            _raise_in(thread.ident, Interrupted)
+            raise_in(thread, Interrupted)
         seen = [len(some) for some in sent]
         until(lambda: all(len(some) > count for some, count in zip(sent, seen, strict=True)), "everybody sends")
         is_over.set()

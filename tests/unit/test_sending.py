@@ -17,9 +17,15 @@ from rqsqs._core.sent import Outgoing, SentMessage
 from rqsqs._io.sync import sending
 from rqsqs.errors import ConnectionFailed
 from rqsqs.worker import HandlerTimeout
+from tests.raising import forget_raised
 
 NEVER = {"RESUME", "PUSH_EXC_INFO"}  # instructions before which the interpreter does not look
 FILES = {gathering.__file__, sending.__file__}
+
+
+@pytest.fixture(autouse=True)
+def _threads_can_be_traced() -> None:
+    forget_raised()
 
 
 class Interrupted(BaseException):

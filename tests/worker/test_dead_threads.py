@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 import logging
 import signal
@@ -24,6 +23,7 @@ from rqsqs import RetryPolicy, aio
 from rqsqs.worker import restarting_thread
 from rqsqs.worker.health import Health
 from rqsqs.worker.restarting_thread import RestartingThread
+from tests.raising import raise_in
 from tests.worker.serving import App, is_empty, send, until
 
 SOON = RetryPolicy(base=0.01, cap=0.02)
@@ -56,11 +56,6 @@ def deeper() -> None:
     deeper()
 
 
-def kill(thread: threading.Thread, kind: type[BaseException] = SystemExit) -> None:
-    """Raise an exception in a thread, at its next step of Python."""
-    assert ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(kind)) == 1
-
-
 def kill_at_work(thread: threading.Thread) -> bool:
     """Kill it where it does our work: not where Python starts threads, or logs, which bears no exception from outside.
 
@@ -79,7 +74,7 @@ def kill_at_work(thread: threading.Thread) -> bool:
         starts = threading.Thread.start.__code__  # Python 3.11 would take the thread that is being started for it
         if frame is None or len(codes) < 2 or starts in codes or any("logging" in c.co_filename for c in codes):
             return False
-        kill(thread)
+        raise_in(thread, SystemExit)
         return True
     finally:
         sys.setswitchinterval(interval)
