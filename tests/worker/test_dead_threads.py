@@ -420,10 +420,12 @@ def test_a_signal_handler_that_exits_ends_the_worker_and_gives_back_what_it_hold
     """In the main thread, where Python runs signal handlers; as the loop waits."""
     q = app.queue()
     worker = app.worker(heartbeat_interval=5)
+    has_begun = threading.Event()
     ends: list[Any] = []
 
     @worker.handler("q")
     async def handle(message: aio.Message) -> None:
+        has_begun.set()
         try:
             await asyncio.sleep(60)
         finally:
@@ -433,7 +435,7 @@ def test_a_signal_handler_that_exits_ends_the_worker_and_gives_back_what_it_hold
         raise SystemExit(7)
 
     def interrupt() -> None:
-        until(lambda: q.counts().in_flight)
+        assert has_begun.wait(60)
         signal.raise_signal(signal.SIGUSR1)
 
     send(q, ["a"])
