@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks import pages, report, scaling, scripts, suite
 from benchmarks.processes import awake, prepare
 from benchmarks.server import Bench, use_scripts_of
-from tests.servers import KINDS, find_binary
+from tests.servers import KINDS, Kind, find_binary
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     scale = suite.QUICK if args.quick else suite.FULL
     if args.command == "scaling":
         found = suite.run(suite.Results(args.server, scale, args.huge), scaling.SECTIONS, args.only)
-        print(report.plain(pages.table_of_goals([found])))
+        print(report.plain(pages.table_of_goals([found], is_all=True)))
         return 0
     return measure(args, scale)
 
@@ -47,15 +47,13 @@ def measure(args: argparse.Namespace, scale: suite.Scale) -> int:
     """Everything, on both servers, or one section."""
     began = time.monotonic()
     others = [kind for kind in KINDS if kind != args.server and find_binary(kind)]
-    runs = [suite.Results(args.server, scale, is_patient=args.only is None)]
-    if not args.quick:
-        runs += [suite.Results(kind, suite.second(scale), has_peers=False, is_patient=True) for kind in others]
-    grown = suite.Results(args.server, scale, is_patient=args.only is None)
+    runs, grown = (_results(args, scale, [] if args.quick else others) for _ in range(2))
     if args.only != "scaling":
         for r in runs:
             suite.run(r, suite.SECTIONS, args.only)
     if args.only in (None, "scaling"):
-        suite.run(grown, scaling.SECTIONS)
+        for r in grown:
+            suite.run(r, scaling.SECTIONS if r is grown[0] else scaling.GROWTH)
     minutes = (time.monotonic() - began) / 60
     print(report.plain(pages.table_of_goals(runs, grown)))
     print(f"\n{pages.measured(runs, minutes)}\n")
@@ -63,6 +61,12 @@ def measure(args: argparse.Namespace, scale: suite.Scale) -> int:
         pages.write(args.write, runs, grown, minutes)
         print(f"Written: {args.write}/performance.md, scaling.md, and the charts in {args.write}/{pages.IMAGES}")
     return 0
+
+
+def _results(args: argparse.Namespace, scale: suite.Scale, others: Iterable[Kind]) -> list[suite.Results]:
+    """Empty ones, of the first server and of those that are compared with it."""
+    first = suite.Results(args.server, scale, is_patient=args.only is None)
+    return [first, *(suite.Results(k, suite.second(scale), has_peers=False, is_patient=True) for k in others)]
 
 
 def _add_options(parser: argparse.ArgumentParser, sections: Iterable[str]) -> None:

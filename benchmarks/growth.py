@@ -1,11 +1,17 @@
-"""Loads that differ in one size alone: waiting, in flight, message groups, partitions, queues."""
+"""Loads that differ in one size alone: waiting, in flight, message groups, partitions, queues.
+
+Of the kind LEAST they are the minimum that keeps answers and counts receives (benchmarks/minimal.py): it touches the
+keys that ours touch, so it shows what of the growth no script of such a queue can avoid.
+"""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.minimal import Minimal, MinimalFair
 from benchmarks.scripts import BODY, LOW, Cycles, Load, OneByOne, drive
 from benchmarks.server import Bench, Cost, Costs, percentile, spent
 from rqsqs._core import envelope, flows, operations, receipts
@@ -14,8 +20,31 @@ from rqsqs._core.keys import Keyspace, Partition, QueueRef
 from rqsqs._core.operations import consumers
 from rqsqs.limits import NATIVE
 
+LEAST = "bare calls"
 EACH = 10  # messages in each of many partitions or queues at the beginning
 DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """Server time of a message with much of something, over that with little of it.
+
+    Attributes:
+        batch: 0 = not about messages.
+        bare: the same of the minimum, None if there is none.
+        is_most: there is no larger size.
+    """
+
+    what: str
+    batch: int
+    ours: float
+    bare: float | None = None
+    is_most: bool = False
+
+    @property
+    def value(self) -> float:
+        """What is held against the target: growth that bare calls on the same keys do not have."""
+        return self.ours / max(1.0, self.bare or 1.0)
 
 
 def waiting(bench: Bench, kind: str, size: int) -> Cycles:
@@ -25,17 +54,24 @@ def waiting(bench: Bench, kind: str, size: int) -> Cycles:
 
 def in_flight(bench: Bench, kind: str, size: int) -> Cycles:
     """So many messages are in flight, 10,000 are waiting."""
+    if kind == LEAST:
+        return Minimal(bench, 10_000, BODY, in_flight=size, is_kept=True)
     return Load(bench, kind, 10_000, size)
 
 
 def groups(bench: Bench, kind: str, size: int) -> Cycles:
     """So many message groups have one message each; one group has 1,000."""
+    waiting = max(size, 1000)
+    if kind == LEAST:
+        return MinimalFair(bench, waiting, BODY, size, is_kept=True)
     make = OneByOne if kind == "fifo" else Load
-    return make(bench, kind, max(size, 1000), groups=size)
+    return make(bench, kind, waiting, groups=size)
 
 
 def queues(bench: Bench, kind: str, size: int) -> Cycles:
     """So many queues are used in turn."""
+    if kind == LEAST:
+        return Minimal(bench, EACH, BODY, size, is_kept=True)
     space = Keyspace("bench")
     refs = [space.queue(f"{kind}-{n}" + (".fifo" if kind == "fifo" else "")) for n in range(size)]
     for ref in refs:
@@ -43,8 +79,17 @@ def queues(bench: Bench, kind: str, size: int) -> Cycles:
     return Many(bench, refs, [ref.home for ref in refs])
 
 
-def partitions(bench: Any, kind: str, size: int) -> Many:
-    """One queue has so many partitions, used in turn."""
+def partitions(bench: Bench, kind: str, size: int) -> Cycles:
+    """One queue has so many partitions, used in turn; the minimum has as many queues."""
+    return queues(bench, kind, size) if kind == LEAST else partitioned(bench, kind, size)
+
+
+def partitioned(bench: Any, kind: str, size: int) -> Many:
+    """One queue has so many partitions, used in turn.
+
+    Args:
+        bench: or Masters.
+    """
     ref = Keyspace("bench").queue(f"parts-{size}" + (".fifo" if kind == "fifo" else ""))
     attributes = {"Partitions": str(size)} if size > 1 else {}
     if kind == "fifo":

@@ -116,7 +116,7 @@ def measure(
             loads = {}
             for count, masters in clusters.items():
                 for partitions in (1, PARTITIONS):
-                    loads[count, partitions] = growth.partitions(masters, "standard", partitions)
+                    loads[count, partitions] = growth.partitioned(masters, "standard", partitions)
             for number in range(rounds + 1):
                 for place, load in loads.items():
                     masters = clusters[place[0]]

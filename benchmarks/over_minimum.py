@@ -8,22 +8,22 @@ from collections import defaultdict
 
 from benchmarks import scripts
 from benchmarks.instructions import counted
-from benchmarks.minimal import Minimal
+from benchmarks.minimal import KEPT, MINIMUM, Minimal
 from benchmarks.processes import awake
 from benchmarks.server import Bench
 from tests.servers import Kind
 
 BACKLOG, IN_FLIGHT = 1000, 300
-CALLS = 100  # of each kind in turn
-LOADS = ("standard", "minimum", "kept")
-COLUMNS = ("minimum", "ratio", "over kept")
+CALLS = {1: 400, 10: 100}  # by batch, of each kind in turn; few would share the collections of Lua's garbage unevenly
+LOADS = ("standard", MINIMUM, KEPT)
+COLUMNS = ("of M", "× M", "× K")
 
 
 def _loads(bench: Bench) -> dict[str, scripts.Cycles]:
     return {
         "standard": scripts.Load(bench, "standard", BACKLOG, IN_FLIGHT),
-        "minimum": Minimal(bench, BACKLOG, scripts.BODY, in_flight=IN_FLIGHT),
-        "kept": Minimal(bench, BACKLOG, scripts.BODY, in_flight=IN_FLIGHT, is_kept=True),
+        MINIMUM: Minimal(bench, BACKLOG, scripts.BODY, in_flight=IN_FLIGHT),
+        KEPT: Minimal(bench, BACKLOG, scripts.BODY, in_flight=IN_FLIGHT, is_kept=True),
     }
 
 
@@ -34,11 +34,11 @@ def count(kind: Kind, turns: int = 6) -> dict[scripts.Step, float]:
         loads = _loads(bench)
         for turn, batch, (name, load) in itertools.product(range(turns), (1, 10), loads.items()):
             take()
-            for step, _ in load.cycle(batch, CALLS * batch):
+            for step, _ in load.cycle(batch, CALLS[batch] * batch):
                 some = take()
                 if turn:
                     counts[name, step, batch].append(some)
-    return {place: statistics.mean(found) / CALLS for place, found in counts.items()}
+    return {place: statistics.mean(found) / CALLS[place[2]] for place, found in counts.items()}
 
 
 def measure(kind: Kind, seconds: float = 20) -> list[list[str]]:

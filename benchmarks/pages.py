@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import report, targets
 from benchmarks.charts import Bar, Chart
 from benchmarks.contestants import OURS, Contestant, Fleet, Lists, Streams
+from benchmarks.growth import LEAST
 from benchmarks.peers import PEERS, missing
 from benchmarks.suite import Goal, Results, number
 
 IMAGES = "images"
 
 
-def write(folder: Path, runs: Sequence[Results], scaling: Results, minutes: float) -> None:
+def write(folder: Path, runs: Sequence[Results], scalings: Sequence[Results], minutes: float) -> None:
     """Both pages and all charts.
 
     Args:
         folder: docs
         runs: of the servers; the first one has what others reach as well.
+        scalings: of the same servers; only the first one has more than growth.
     """
     main = runs[0]
+    scaling, *more = scalings
     grown = growth(scaling)
     charts = dict(main.charts)
     if grown:
@@ -32,21 +36,23 @@ def write(folder: Path, runs: Sequence[Results], scaling: Results, minutes: floa
     report.put_between_markers(page, "summary", summary(main))
     report.put_between_markers(page, "charts", pictures(charts))
     report.put_between_markers(page, "contestants", contestants())
-    report.put_between_markers(page, "targets", goals(runs, scaling))
-    report.put_between_markers(page, "behind", behind(runs, scaling))
+    report.put_between_markers(page, "targets", goals(runs, scalings))
+    report.put_between_markers(page, "behind", behind(runs, scalings))
     tables = "\n\n".join(main.text)
     others = [_folded(f"The same on {r.server}", r.text) for r in runs[1:]]
     report.put_between_markers(page, "metrics", main.blocks.get("metrics", "Not measured in the last run."))
     note = measured(runs, minutes)
     report.put_between_markers(page, "results", "\n\n".join([note, tables, *others]))
     page = folder / "scaling.md"
-    report.put_between_markers(page, "growth", flat(scaling))
+    others = [_folded(f"The same on {r.server}", [flat(r)]) for r in more]
+    report.put_between_markers(page, "growth", "\n\n".join([flat(scaling), *others]))
     own = [["what", "reached", "target", "verdict"]]
     for what, goal in scaling.goals.items():
-        if goal.value is not None:
+        if goal.value is not None and goal.target is not targets.GROWTH:
             own.append([what, number(goal.value), str(goal.target), goal.target.verdict(goal.value)])
-    text = "\n\n".join([measured([scaling], minutes), "### Targets", report.markdown(own), *scaling.text])
-    report.put_between_markers(page, "results", text)
+    others = [_folded(f"Growth on {r.server}", r.text) for r in more]
+    text = [measured(scalings, minutes), "### Targets", report.markdown(own), *scaling.text, *others]
+    report.put_between_markers(page, "results", "\n\n".join(text))
 
 
 def _folded(title: str, text: Sequence[str]) -> str:
@@ -90,23 +96,26 @@ def pictures(charts: Mapping[str, Chart]) -> str:
 
 def growth(r: Results) -> Chart | None:
     """What a message costs with the most of everything, over what it costs with the least."""
-    grown = {name.removeprefix("growth: "): value for name, value in r.facts.items() if name.startswith("growth: ")}
-    if not grown:
+    bars = []
+    for grown in r.grown:
+        if grown.is_most:
+            bars.append(Bar(grown.what, grown.ours, True))
+            if grown.bare:
+                bars.append(Bar(f"{LEAST}, {grown.what.partition(', ')[2]}", grown.bare))
+    if not bars:
         return None
-    bars = [Bar(name, value, True) for name, value in grown.items()]
-    mark = (targets.GROWTH.limit, f"target: {targets.GROWTH.limit:g}")
+    limit = f"{targets.GROWTH.limit:g}"
+    mark = (targets.GROWTH.limit, f"target: {limit}, or {limit} × {LEAST}")
     return Chart("performance-growth", "Growth", "server time of a message, over that with few", bars, 2, mark)
 
 
 def flat(r: Results) -> str:
     """The same as a table."""
-    rows = [["more of", "batch", "a message costs", "target", "verdict"]]
-    for what, goal in r.goals.items():
-        if goal.target is targets.GROWTH and goal.value is not None:
-            name, _, batch = what.removeprefix("growth, ").partition(", batch of ")
-            more, _, over = batch.partition(", ")
-            name, cost = f"{name}{', ' + over if over else ''}", f"{number(goal.value)} times as much"
-            rows.append([name, more, cost, str(goal.target), goal.target.verdict(goal.value)])
+    rows = [["more of", "batch", "a message costs", LEAST, f"over {LEAST}", "target", "verdict"]]
+    for grown in r.grown:
+        bare = [f"{number(grown.bare)} ×", f"{number(grown.value)} ×"] if grown.bare else ["", ""]
+        end = [str(targets.GROWTH), targets.GROWTH.verdict(grown.value)]
+        rows.append([grown.what, str(grown.batch or ""), f"{number(grown.ours)} ×", *bare, *end])
     return report.markdown(rows)
 
 
@@ -120,32 +129,36 @@ def contestants() -> str:
     return text
 
 
-def goals(runs: Sequence[Results], scaling: Results) -> str:
+def goals(runs: Sequence[Results], scalings: Sequence[Results]) -> str:
     """All targets, what each server reached, and a verdict."""
-    every = [goal for r in runs for goal in r.goals.values()] + list(_shown(scaling).values())
+    every = [goal for r in (*runs, *scalings) for goal in _shown(r).values()]
     known = [goal for goal in every if goal.value is not None]
     count = sum(not goal.is_behind for goal in known)
-    return f"{count} of {len(known)} reached.\n\n{report.markdown(table_of_goals(runs, scaling))}"
+    return f"{count} of {len(known)} reached.\n\n{report.markdown(table_of_goals(runs, scalings))}"
 
 
-def table_of_goals(runs: Sequence[Results], scaling: Results | None = None) -> report.Rows:
-    """Rows: what, target, and what each server reached."""
-    rows = [["what", "target", *(r.server for r in runs)]]
-    for what in dict.fromkeys(what for r in runs for what in r.goals):
-        found = [r.goals.get(what) for r in runs]
-        target = next(goal.target for goal in found if goal)
-        rows.append([what, str(target), *(goal.cell if goal else "" for goal in found)])
-    for what, goal in _shown(scaling).items() if scaling else ():
-        rows.append([what, str(goal.target), *(goal.cell if r.kind == scaling.kind else "" for r in runs)])
+def table_of_goals(*tables: Sequence[Results], is_all: bool = False) -> report.Rows:
+    """Rows: what, target, and what each server reached.
+
+    Args:
+        tables: of the same servers in the same order; later ones may end early.
+        is_all: those of docs/scaling.md alone as well.
+    """
+    rows = [["what", "target", *(r.server for r in tables[0])]]
+    for runs in tables:
+        shown = [r.goals if is_all else _shown(r) for r in runs]
+        for what in dict.fromkeys(itertools.chain(*shown)):
+            found = [goals.get(what) for goals in shown]
+            cells = [goal.cell if goal else "" for goal in found] + [""] * (len(tables[0]) - len(runs))
+            rows.append([what, next(str(goal.target) for goal in found if goal), *cells])
     return rows
 
 
-def behind(runs: Sequence[Results], scaling: Results) -> str:
+def behind(runs: Sequence[Results], scalings: Sequence[Results]) -> str:
     """What misses its target, by what is to blame."""
     reasons: dict[str, list[str]] = {}
-    for r in (*runs, scaling):
-        found = r.goals if r is not scaling else _shown(r)
-        for what, goal in found.items():
+    for r in (*runs, *scalings):
+        for what, goal in _shown(r).items():
             if goal.is_behind:
                 names = reasons.setdefault(goal.target.why or "not looked into", [])
                 if what not in names:

@@ -9,7 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 Rows = Sequence[Sequence[str]]
-PACKAGES = ("redis", "hiredis", "msgpack", "boto3", "celery", "rq", "dramatiq", "saq", "PyRSMQ", "bullmq")
+CLIENT = "redis"  # its package; all clients that are written in Python use it
+PACKAGES = (CLIENT, "hiredis", "msgpack", "boto3", "celery", "rq", "dramatiq", "saq", "PyRSMQ", "bullmq")
 
 
 def plain(rows: Rows) -> str:
@@ -43,7 +44,7 @@ def machine() -> str:
             found[package] = version(package)
         except PackageNotFoundError:
             continue
-    versions = ", ".join(f"{name} {number}" for name, number in found.items())
+    versions = ", ".join(f"{'redis-py' if name == CLIENT else name} {number}" for name, number in found.items())
     return f"{os.cpu_count()} cores, {_processor()}, Python {platform.python_version()}, {versions}"
 
 

@@ -4,12 +4,12 @@ masters."""
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 
 from benchmarks import connections, growth, masters, memory, network, partitioned, scripts, targets
 from benchmarks.contestants import Native
-from benchmarks.minimal import Minimal
+from benchmarks.growth import LEAST, Grown
 from benchmarks.processes import awake
 from benchmarks.scripts import LOW, RECEIVE_DELETE, Cycles, Sample, Step
 from benchmarks.server import Bench, percentile
@@ -32,7 +32,7 @@ def measure_waiting(r: Results) -> None:
 
 def measure_in_flight(r: Results) -> None:
     """More messages in flight."""
-    kinds = dict.fromkeys(("standard", "fifo"), r.scale.flights)
+    kinds = dict.fromkeys(("standard", LEAST, "fifo"), r.scale.flights)
     _grow(r, "Messages in flight", "in flight", growth.in_flight, kinds, "10,000 more are waiting.")
 
 
@@ -43,13 +43,18 @@ def measure_groups(r: Results) -> None:
         "ten groups are ten: batches of ten are compared from the second row on. FIFO: one consumer, one call "
         "after the other."
     )
-    _grow(r, "Message groups", "groups", growth.groups, dict.fromkeys(("fair", "fifo"), r.scale.groups), note)
+    _grow(r, "Message groups", "groups", growth.groups, dict.fromkeys(("fair", LEAST, "fifo"), r.scale.groups), note)
 
 
 def measure_partitions(r: Results) -> None:
     """More partitions on one server."""
-    kinds = dict.fromkeys(("standard", "fifo"), r.scale.partitions)
-    _grow(r, "Partitions on one server", "partitions", growth.partitions, kinds, "Used in turn.")
+    kinds = dict.fromkeys(("standard", LEAST, "fifo"), r.scale.partitions)
+    note = "Used in turn; the bare calls use as many queues in turn."
+    _grow(r, "Partitions on one server", "partitions", growth.partitions, kinds, note)
+
+
+def measure_one_client(r: Results) -> None:
+    """What more partitions are for one client."""
     messages = 10 * r.scale.messages
     with awake():
         one = partitioned.one_server(r.kind, r.scale.partitions, r.scale.rounds, messages)
@@ -74,23 +79,16 @@ def measure_queues(r: Results) -> None:
     create = {}
 
     def build(bench: Bench, kind: str, size: int) -> Cycles:
-        if kind == "minimum":
-            return Minimal(bench, growth.EACH, scripts.BODY, size)
         load = growth.queues(bench, kind, size)
         if kind == "standard":
             create[size] = growth.cost_of_creating(bench, 100)
         return load
 
-    kinds = dict.fromkeys(("standard", "minimum"), r.scale.queues)
-
     def note() -> str:
         costs = ", ".join(f"{us:.0f} µs of scripts beside {size:,}" for size, us in create.items())
-        return (
-            "Used in turn. The minimum are scripts of nothing but the redis calls a standard queue needs: they grow as "
-            f"keys fall out of the processor's caches. Creating one more queue takes {costs}."
-        )
+        return f"Used in turn. Creating one more queue takes {costs}."
 
-    _grow(r, "Queues", "queues", build, kinds, note)
+    _grow(r, "Queues", "queues", build, dict.fromkeys(("standard", LEAST), r.scale.queues), note)
 
 
 def _grow(
@@ -98,49 +96,47 @@ def _grow(
     title: str,
     unit: str,
     build: Build,
-    kinds: Mapping[str, Iterable[int]],
+    kinds: Mapping[str, Sequence[int]],
     note: str | Callable[[], str] = "",
 ) -> None:
-    """Measure loads that differ in size alone, each on a server of its own, and show them."""
+    """Measure loads that differ in size alone, each on a server of its own, and show them. Those of the kind LEAST are
+    compared with those of the kind before it: the two of a size are measured one after the other."""
     with ExitStack() as stack:
         stack.enter_context(awake())
         loads: dict[str, Cycles] = {}
         sizes: dict[str, tuple[str, int]] = {}
         first: Bench | None = None
-        for kind, some in kinds.items():
-            for size in some:
-                bench = stack.enter_context(Bench(r.kind))
-                name = f"{kind}, {size:,}"
-                loads[name], sizes[name] = build(bench, kind, size), (kind, size)
-                first = first or bench
+        for size, kind in sorted((size, kind) for kind, some in kinds.items() for size in some):
+            bench = stack.enter_context(Bench(r.kind))
+            name = f"{kind}, {size:,}"
+            loads[name], sizes[name] = build(bench, kind, size), (kind, size)
+            first = first or bench
         assert first is not None
         samples = scripts.measure(first, r.scale.growth_s, loads)
-    rows = [["queue", unit, "batch", "send", "receive", "delete", "together", "growth"]]
+    order = list(kinds)
+    compared = order[order.index(LEAST) - 1] if LEAST in order else ""
+    rows = [["queue", unit, "batch", "send", "receive", "delete", "together", "growth", "over that of bare calls"]]
     for batch in (1, 10):
-        bases: dict[str, float] = {}
-        growths: dict[tuple[str, int], float] = {}
-        for name, (kind, size) in sizes.items():
-            steps = _steps(samples, name, batch)
-            whole = sum(steps)
-            is_base = kind not in bases or (unit == "groups" and batch > 1 and size == list(kinds[kind])[1])
-            if is_base:
-                bases[kind] = whole
-            ratio = whole / bases[kind]
-            cells = [f"{us:.1f}" for us in steps]
-            if len(cells) == 2:  # receive and delete together
-                cells.insert(1, "")
-            rows.append([kind, f"{size:,}", str(batch), *cells, f"{whole:.1f}", f"{ratio:.2f}"])
-            growths[kind, size] = ratio
-            if not is_base and kind != "minimum":
-                is_most = batch > 1 and size == list(kinds[kind])[-1]  # of docs/performance.md, too
-                what = f"growth, {kind}, {size:,} {unit}, batch of {batch}"
-                r.goal(what, ratio, targets.GROWTH, is_shown=is_most)
-                if is_most:
-                    r.facts[f"growth: {kind}, {size:,} {unit}"] = ratio
-            elif not is_base:
-                over = growths["standard", size] / ratio
-                what = f"growth, standard, {size:,} {unit}, batch of {batch}, over that of the minimum"
-                r.goal(what, over, targets.GROWTH, is_shown=batch > 1 and size == list(kinds[kind])[-1])
+        steps = {place: _steps(samples, name, batch) for name, place in sizes.items()}
+        for kind, some in kinds.items():
+            base = some[1] if unit == "groups" and batch > 1 else some[0]
+            for size in some:
+                ratio, bare = (
+                    sum(steps[k, size]) / sum(steps[k, base]) if (k, size) in steps else None
+                    for k in (kind, LEAST if kind == compared else "")
+                )
+                assert ratio is not None
+                is_most = batch > 1 and size == some[-1]  # of docs/performance.md, too
+                grown = Grown(f"{kind}, {size:,} {unit}", batch, ratio, bare, is_most)
+                cells = [f"{us:.1f}" for us in steps[kind, size]]
+                if len(cells) == 2:  # receive and delete together
+                    cells.insert(1, "")
+                over = f"{grown.value:.2f}" if bare else ""
+                rows.append(
+                    [kind, f"{size:,}", str(batch), *cells, f"{sum(steps[kind, size]):.1f}", f"{ratio:.2f}", over]
+                )
+                if size > base and kind != LEAST:
+                    r.grow(grown)
     r.show(f"{title}: server µs per message", rows, note if isinstance(note, str) else note())
 
 
@@ -245,7 +241,7 @@ def measure_beats(r: Results) -> None:
     for count, cost in costs.items():
         rows.append([f"{count:,}", f"{cost:.1f}", f"{cost / base:.2f}"])
         if count != r.scale.workers[0]:
-            r.goal(f"heartbeat, {count:,} workers of a queue", cost / base, targets.GROWTH, is_shown=False)
+            r.grow(Grown(f"a heartbeat, {count:,} workers of a queue", 0, cost / base))
     r.show("A worker's heartbeat", rows, "Of a worker that holds nothing, at the home of its queue.")
 
 
@@ -348,6 +344,7 @@ SECTIONS: Sections = {
     "groups": measure_groups,
     "partitions": measure_partitions,
     "queues": measure_queues,
+    "one-client": measure_one_client,
     "masters": measure_masters,
     "network": measure_network,
     "footprint": measure_memory,
@@ -357,3 +354,4 @@ SECTIONS: Sections = {
     "longest": measure_longest,
     "shards": compute_shards,
 }
+GROWTH = {name: SECTIONS[name] for name in ("waiting", "in-flight", "groups", "partitions", "queues")}

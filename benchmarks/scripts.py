@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import hiredis
 
-from benchmarks.minimal import Minimal
+from benchmarks.minimal import KEPT, MINIMUM, Minimal
 from benchmarks.server import Bench, Costs, percentile, spent
 from rqsqs._core import envelope, flows, operations, receipts
 from rqsqs._core.delivery import Delivery
@@ -53,6 +53,11 @@ class Sample:
         for name, cost in costs.items():
             self.inner[name][0] += cost.calls
             self.inner[name][1] += cost.usec
+
+    @property
+    def mean(self) -> float:
+        """Microseconds per message in all slices."""
+        return sum(self.usec) / len(self.usec)
 
     @property
     def low(self) -> float:
@@ -244,25 +249,28 @@ def measure(
 
 
 def all_kinds(bench: Bench, backlog: int = 10_000) -> dict[str, Load | Streams | Minimal]:
-    """A standard queue, a FIFO queue, the minimum of a standard queue and bare streams, with the same backlog."""
+    """A standard queue, a FIFO queue, the two minima of a standard queue and bare streams, with the same backlog."""
     return {
         "standard": Load(bench, "standard", backlog),
         "fifo": Load(bench, "fifo", backlog),
-        "minimum": Minimal(bench, backlog, BODY),
+        MINIMUM: Minimal(bench, backlog, BODY),
+        KEPT: Minimal(bench, backlog, BODY, is_kept=True),
         "streams": Streams(bench, backlog),
     }
 
 
 def table(samples: dict[Step, Sample]) -> list[list[str]]:
-    """Rows of the result: step, µs per message, ratio to the trivial script, ratio to the minimum."""
-    rows = [["queue", "step", "batch", "µs/message", "× T", "× minimum"]]
+    """Rows of the result: step, µs per message, ratio to the trivial script, ratios to the two minima."""
+    rows = [["queue", "step", "batch", "µs/message", "× T", "× M", "× K"]]
     floor = samples[FLOOR].low
     for (kind, step, batch), sample in samples.items():
         ratio = sample.low / floor
         size = str(batch) if batch else ""
-        least = samples.get(("minimum", step, batch)) if kind == "standard" else None
-        above = f"{sample.low / least.low:.2f}" if least else ""
-        rows.append([kind, step, size, f"{sample.low:.2f}", f"{ratio:.2f}", above])
+        above = []
+        for minimum in (MINIMUM, KEPT):
+            least = samples.get((minimum, step, batch)) if kind == "standard" else None
+            above.append(f"{sample.low / least.low:.2f}" if least else "")
+        rows.append([kind, step, size, f"{sample.low:.2f}", f"{ratio:.2f}", *above])
     return rows
 
 
@@ -282,8 +290,7 @@ def profile(samples: dict[Step, Sample]) -> list[list[str]]:
     """Rows: for each step the commands its script calls, with their time; what is left is Lua and the calls' price."""
     rows = [["queue", "step", "batch", "command", "calls/message", "µs/call", "µs/message", "share"]]
     for (kind, step, batch), sample in samples.items():
-        whole = sum(sample.usec) / len(sample.usec)
-        rest = whole
+        whole = rest = sample.mean
         label = [kind, step, str(batch)]
         for name, (calls, usec) in sorted(sample.inner.items(), key=lambda item: -item[1][1]):
             each = usec / sample.messages
@@ -294,10 +301,11 @@ def profile(samples: dict[Step, Sample]) -> list[list[str]]:
     return rows
 
 
-def parts(sample: Sample) -> str:
+def parts(samples: Mapping[Step, Sample], place: Step) -> str:
     """Where the time of a step goes, in words: what takes most comes first."""
-    whole = sum(sample.usec) / len(sample.usec)
-    shares = {f"`{name}`": usec / sample.messages / whole for name, (_, usec) in sample.inner.items()}
+    sample = samples[place]
+    shares = {f"`{name}`": usec / sample.messages / sample.mean for name, (_, usec) in sample.inner.items()}
+    shares["T"] = samples[SAME_ARGUMENTS].mean / place[2] / sample.mean
     shares["Lua"] = 1 - sum(shares.values())
     return ", ".join(f"{name} {share:.0%}" for name, share in sorted(shares.items(), key=lambda item: -item[1])[:6])
 

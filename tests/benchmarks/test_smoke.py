@@ -6,17 +6,20 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import gateway, memory, pages, peers, report, scaling, scripts, suite, targets, throughput, waiting
+from benchmarks import gateway, memory, pages, peers, report, scaling, scripts, suite, throughput, waiting
 from benchmarks.__main__ import main
 from benchmarks.charts import SCHEMES, Bar, Chart
 from benchmarks.contestants import Lists, Native, Streams
-from benchmarks.processes import prepare
+from benchmarks.growth import LEAST, Grown
+from benchmarks.minimal import Minimal, MinimalFair
+from benchmarks.processes import Failed, prepare
 from benchmarks.server import Bench
 from benchmarks.targets import Target
 from tests.servers import KINDS, find_binary
@@ -69,7 +72,13 @@ def test_every_section_gives_a_table_and_holds_it_against_its_targets(
     sections: suite.Sections, section: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prepare(keeps_awake=False)
-    found = suite.run(suite.Results(KIND, suite.TINY), sections, section)
+    for seconds in (0.3, 2, 10):  # a busy machine
+        try:
+            found = suite.run(suite.Results(KIND, replace(suite.TINY, fleet_s=seconds)), sections, section)
+            break
+        except Failed:
+            if seconds == 10:
+                raise
     if section == "observation":
         assert not found.text
         return
@@ -175,6 +184,24 @@ def test_every_script_call_is_counted() -> None:
     assert sent.low > 0
 
 
+@pytest.mark.parametrize("groups", [1, 3, 50])
+def test_the_minimum_of_message_groups_hands_out_each_message_once(groups: int) -> None:
+    with Bench(KIND) as bench:
+        for least in (Minimal(bench, 100, "x", 3), MinimalFair(bench, 100, "x", groups, is_kept=True)):
+            for batch in (1, 10):
+                for _ in range(3):
+                    assert [step for step, _ in least.cycle(batch, 60)] == ["send", "receive", "delete"]
+
+
+def test_growth_is_compared_with_bare_calls_wherever_they_can_do_the_same() -> None:
+    for section, compared in {"in-flight": "standard", "groups": "fair", "partitions": "standard"}.items():
+        found = suite.run(suite.Results(KIND, suite.TINY), scaling.GROWTH, section)
+        assert {grown.what.partition(",")[0] for grown in found.grown if grown.bare} == {compared}
+        assert f"| {LEAST} |" in found.text[0]
+        goals = [goal for goal in found.goals.values() if goal.note]
+        assert len(goals) == sum(grown.bare is not None for grown in found.grown) > 0
+
+
 def test_results_stand_between_the_markers(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- begin of all -->\nold\n<!-- end of all -->\nafter\n")
@@ -187,18 +214,20 @@ def test_results_stand_between_the_markers(tmp_path: Path) -> None:
 def test_the_pages_hold_what_was_measured(tmp_path: Path) -> None:
     for name in ("performance.md", "scaling.md"):
         (tmp_path / name).write_text((DOCS / name).read_text("utf-8"), "utf-8")
-    main_, second, grown = (suite.Results(KIND, suite.TINY, server=name) for name in ("Redis 1", "Valkey 2", "Redis 1"))
+    main_, second, grown, also = (
+        suite.Results(KIND, suite.TINY, server=name) for name in ("Redis 1", "Valkey 2", "Redis 1", "Valkey 2")
+    )
     for r, share in ((main_, 2.0), (second, 1.0)):
         r.goal("speed", share, Target(1.5, why="the weather"))
         r.goal("depth", None, Target(1.5), "no rope")
-    grown.goal("growth", 1.1, targets.GROWTH)
-    grown.goal("growth of its own page", 1.1, targets.GROWTH, is_shown=False)
-    grown.facts["growth: standard, 10 queues"] = 1.1
+    grown.grow(Grown("standard, 10 queues", 10, 1.8, 1.6, is_most=True))
+    grown.grow(Grown("standard, 2 queues", 10, 1.3, 0.5))
+    also.grow(Grown("standard, 10 queues", 10, 1.9, 1.5, is_most=True))
     main_.draw("rate-1", "Messages per second", "single", {"rqsqs worker": 1234.0, "<others> & more": 10.0})
     main_.facts |= {"rate 1 rqsqs worker": 300.0, "rate 1 bare streams": 100.0, "rate 1 RQ": 10.0}
     main_.text.append("a table")
     second.text.append("another table")
-    pages.write(tmp_path, [main_, second], grown, 3)
+    pages.write(tmp_path, [main_, second], [grown, also], 3)
 
     text = (tmp_path / "performance.md").read_text("utf-8")
     assert "**3.0 times** as many single messages as consumers of bare Redis streams" in text
@@ -206,15 +235,25 @@ def test_the_pages_hold_what_was_measured(tmp_path: Path) -> None:
     assert "| speed | ≤ 1.5 × | 2, behind | 1, reached |" in text
     assert "| depth | ≤ 1.5 × | not measured: no rope | not measured: no rope |" in text
     assert "- Speed: the weather." in text
-    assert "2 of 3 reached." in text
-    assert "of its own page" not in text
-    assert "growth of its own page" in (tmp_path / "scaling.md").read_text("utf-8")
+    assert (
+        "| growth, standard, 10 queues, batch of 10 | ≤ 1.2 × | 1.12, reached; ours 1.8, bare calls 1.6 "
+        "| 1.27, behind; ours 1.9, bare calls 1.5 |"
+    ) in text
+    assert "2 of 4 reached." in text
+    assert "standard, 2 queues" not in text
+    more = (tmp_path / "scaling.md").read_text("utf-8")
+    assert "| standard, 10 queues | 10 | 1.8 × | 1.6 × | 1.12 × | ≤ 1.2 × | reached |" in more
+    assert "| standard, 10 queues | 10 | 1.9 × | 1.5 × | 1.27 × | ≤ 1.2 × | behind |" in more
+    assert "| standard, 2 queues | 10 | 1.3 × | 0.5 × | 1.3 × | ≤ 1.2 × | behind |" in more  # bare calls that shrink
+    picture = (tmp_path / "images" / "performance-growth-light.svg").read_text("utf-8")
+    assert ">standard, 10 queues</text>" in picture
+    assert ">bare calls, 10 queues</text>" in picture
     pictures = re.findall(r'(?:src|srcset)="(images/[^"]+)"', text)
     assert len(pictures) == 4
     assert all((tmp_path / path).exists() for path in pictures)
     assert 'alt="Messages per second, single: rqsqs worker 1,234; &lt;others&gt; &amp; more 10"' in text
     once = text, [(tmp_path / path).read_text("utf-8") for path in pictures]
-    pages.write(tmp_path, [main_, second], grown, 3)
+    pages.write(tmp_path, [main_, second], [grown, also], 3)
     assert once == (
         (tmp_path / "performance.md").read_text("utf-8"),
         [(tmp_path / p).read_text("utf-8") for p in pictures],
