@@ -62,6 +62,8 @@ def plain(body: Any) -> tuple[bytes, int]:
         return b"\x92\x00%c%b" % (0xA0 | size, text), size
     if size < 256:
         return b"\x92\x00\xd9%c%b" % (size, text), size
+    if size < 65_536:
+        return b"\x92\x00\xda%b%b" % (size.to_bytes(2, "big"), text), size
     return msgpack.packb((TEXT, body)), size
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,6 +33,13 @@ def test_a_body_comes_back_as_it_was(body: Any) -> None:
     assert type(d.body) is type(body)
     assert (d.attributes, d.trace_header, d.group, d.dedup_id) == ({}, None, None, None)
     assert isinstance(d.text(), str)
+
+
+@pytest.mark.parametrize("size", [0, 1, 31, 32, 255, 256, 65_535, 65_536])
+@pytest.mark.parametrize("character", ["x", "\u00fc"])
+def test_text_alone_is_packed_as_msgpack_does(size: int, character: str) -> None:
+    body = character * (size // len(character.encode())) + "x" * (size % len(character.encode()))
+    assert envelope.plain(body) == (msgpack.packb((envelope.TEXT, body)), size)
 
 
 def test_a_body_of_a_subclass_of_text_is_text() -> None:
