@@ -1,5 +1,5 @@
 --[[
-A worker whose handlers are quick takes messages ahead: more than it has slots for (argument 8 of receive_message.lua).
+A worker whose handlers are quick takes messages ahead: more than it has slots for (argument 4 of receive_message.lua).
 If it dies, nobody knows which of them a handler had begun, and one that kills its workers must not bury the others. So
 their receives do not count yet: their scores have 0 receives. They are counted when the worker says that a message has
 failed. If the worker dies, they become visible again as if they had not been received. What was received before may be
@@ -12,7 +12,7 @@ local ahead = {}
 
 -- The slots of a worker that takes messages ahead, or nil.
 function ahead.slots()
-  local slots = string.match(ARGV[8] or "", "^%+(%d+)c?$")
+  local slots = string.match(ARGV[4], "%+(%d+)c?$")
   return slots and tonumber(slots)
 end
 

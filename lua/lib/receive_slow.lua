@@ -448,16 +448,17 @@ end
 
 -- `r` is what the script knows of the call; what the functions above share is added to it.
 return function(r)
-  local slot, number, n, wait, waiter, acks = KEYS[1], ARGV[1], tonumber(ARGV[3]), ARGV[5], ARGV[6], r.acks
+  local slot, number, n, acks = KEYS[1], ARGV[1], tonumber(ARGV[3]), r.acks
+  local wait, waiter = string.match(ARGV[5], "^(%S*) ?(.*)$")
   local has_waited = string.find(wait, "^%d") ~= nil -- then it may have a duty
   local function nothing(why, missing_dlq)
     local nothing_received = require("lib.wakeups").nothing_received
     return with_refused(nothing_received(r.base, r.topology, r.now_ms, wait, waiter, nil, why, missing_dlq), r.refused)
   end
-  if r.is_limited then
+  if r.flight_limit then
     -- a caller that waits gets no error, not even in the end, and one that deletes has been served
-    if not ARGV[9] and not has_waited and require("lib.wakeups").wait_until(r.base, wait, r.now_ms) <= r.now_ms then
-      return redis.error_reply("OVER_LIMIT " .. ARGV[7])
+    if not ARGV[6] and not has_waited and require("lib.wakeups").wait_until(r.base, wait, r.now_ms) <= r.now_ms then
+      return redis.error_reply("OVER_LIMIT " .. r.flight_limit)
     end
     return nothing("limited")
   elseif r.paused then

@@ -631,7 +631,7 @@ def in_the_way(engine: Engine, q: QueueRef, waiter: Actor, call_ms: int) -> int:
         step = waiter.next
         if isinstance(step, Operation) and step.script.startswith("receive_message"):
             engine.clock.advance_ms(call_ms)
-            wait, now = str(step.args[3]).removesuffix("/-"), engine.clock.ms
+            wait, now = str(step.args[3]).partition(" ")[0].removesuffix("/-"), engine.clock.ms
             until = now + int(wait[1:]) if wait.startswith("+") else int(wait or now)
             p = next(p for p in q.partitions if step.keys[-1] == p.wakeups)
             end = [[]] if step.script.endswith("fifo") else [[], []]

@@ -56,8 +56,8 @@ class ReceiveSpec:
     """
 
     __slots__ = (
-        "attempt_id", "count", "delete", "fifo_words", "limits", "per_group", "slots", "visibility_ms", "wait_ms",
-        "words",
+        "attempt_id", "count", "delete", "fifo_words", "limits", "per_group", "slots", "visibility_ms", "wait",
+        "wait_ms", "words",
     )  # fmt: skip
 
     def __init__(
@@ -73,9 +73,15 @@ class ReceiveSpec:
     ) -> None:
         self.limits, self.count, self.visibility_ms, self.wait_ms = limits, count, visibility_ms, wait_ms
         self.delete, self.attempt_id, self.per_group, self.slots = delete, attempt_id, per_group, slots
+        self.wait = wait_word(wait_ms)
+        self.words = str(count), operations.how_word(visibility_ms, limits.in_flight, delete, slots)
         visibility = "" if visibility_ms is None else str(visibility_ms)
-        self.words = (str(count), visibility, wait_word(wait_ms)), (str(limits.in_flight), "1" if delete else "")
-        self.fifo_words = attempt_id or "", "1" if limits.strict else "", str(per_group)
+        self.fifo_words = (
+            (str(count), visibility, self.wait),
+            str(limits.in_flight),
+            "1" if delete else "",
+            (attempt_id or "", "1" if limits.strict else "", str(per_group)),
+        )
 
     def ask(
         self,
@@ -117,19 +123,22 @@ class Receive(Operation):
                 self._end = now_ms(q) + spec.wait_ms
                 if not finished:
                     self.unless_watched = p.waits_on
-        words, more = spec.words
         clock = p.space.clock
-        self.args = ("" if clock is None else p.space.now_us(), *words, waiter, *more)
+        now = "" if clock is None else p.space.now_us()
+        is_check = not p.received % operations.CHECK_EVERY
         self.keeps_answer = spec.delete
-        if not p.received % operations.CHECK_EVERY:
-            self.args = (*self.args[:-1], self.args[-1] + "c")
         if p.is_fifo:
             self.script, names = "receive_message_fifo", operations.RECEIVE_FIFO
-            self.args += spec.fifo_words
+            words, limit, options, more = spec.fifo_words
+            self.args = (now, *words, waiter, limit, options + "c" if is_check else options, *more)
             for r in [d.receipt for d in finished]:
                 self.args += (r.key, r.group, r.receives)
         else:
             self.script, names = "receive_message", operations.RECEIVE
+            count, how = spec.words
+            if is_check:
+                how = operations.checking(how)
+            self.args = (now, count, how, f"{spec.wait} {waiter}" if waiter else "")
             for d in finished:
                 self.args += (d.key if d.__class__ is Delivery else d.receipt.key,)
         self.keys = p.found_keys.get(names) or p.keys(names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 import itertools
 import logging
@@ -22,7 +23,7 @@ from rqsqs.limits import Limits
 
 log = logging.getLogger("rqsqs.damage")
 MARK = receipts.MARK.encode()
-RECEIVE = "meta ready store inflight wakeups"
+RECEIVE = "meta ready store inflight stats wakeups"
 RECEIVE_FIFO = "meta available inflight state wakeups"
 CHECK_EVERY = 1024  # the first send and receive, and then every 1,024th, look whether the queue is damaged
 
@@ -101,17 +102,7 @@ def receive_messages(
         per_group: up to that many messages of one message group (FIFO); 0 = no limit.
         slots: of a worker that takes messages ahead of them (lua/lib/ahead.lua); 0 = it does not.
     """
-    args: tuple[Arg, ...] = (
-        p.space.now_us(),
-        str(count),
-        "" if visibility_ms is None else str(visibility_ms),
-        wait,
-        waiter,
-        str(limits.in_flight),
-    )
-    options = "1" if delete else f"+{slots}" if slots else ""
-    if not p.received % CHECK_EVERY:
-        options += "c"
+    is_check = not p.received % CHECK_EVERY
 
     def parse(reply: list[Any]) -> Received:
         has_statuses = p.is_fifo or (len(reply) == 7 and not isinstance(reply[0], bytes))  # else none is refused
@@ -124,12 +115,30 @@ def receive_messages(
         return not_received(got, waiter, delete=delete)
 
     if p.is_fifo:
-        strict = "1" if limits.strict else ""
-        finished_args = (a for r in finished for a in (r.key, r.group, r.receives))
-        args = (*args, options, attempt_id or "", strict, str(per_group), *finished_args)
+        visibility, options = "" if visibility_ms is None else str(visibility_ms), "1" if delete else ""
+        args: tuple[Arg, ...] = (
+            *(p.space.now_us(), str(count), visibility, wait, waiter),
+            *(str(limits.in_flight), options + "c" if is_check else options),
+            *(attempt_id or "", "1" if limits.strict else "", str(per_group)),
+            *[a for r in finished for a in (r.key, r.group, r.receives)],
+        )
         return Operation("receive_message_fifo", p.keys(RECEIVE_FIFO), args, parse, undo=undo, keeps_answer=delete)
-    args = (*args, options, *[r.key for r in finished])
+    how, wait = how_word(visibility_ms, limits.in_flight, delete, slots), f"{wait} {waiter}" if wait else ""
+    args = (p.space.now_us(), str(count), checking(how) if is_check else how, wait, *[r.key for r in finished])
     return Operation("receive_message", p.keys(RECEIVE), args, parse, undo=undo, keeps_answer=delete)
+
+
+@functools.lru_cache(maxsize=1000)
+def how_word(visibility_ms: int | None, in_flight: int, delete: bool, slots: int) -> str:
+    """Of a receive from a standard queue: what is not as in most calls, in one argument (lua/receive_message.lua)."""
+    visibility = "" if visibility_ms is None else visibility_ms
+    word = f"{visibility}/{in_flight or ''}/{'1' if delete else f'+{slots}' if slots else ''}"
+    return "" if word == "//" else word
+
+
+def checking(how: str) -> str:
+    """The same of a receive that looks whether the settings are damaged."""
+    return f"{how or '//'}c"
 
 
 def not_received(got: Received, waiter: str, *, delete: bool) -> list[Operation]:
