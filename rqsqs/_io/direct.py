@@ -108,8 +108,7 @@ class Direct:
             return True
         if not self._readable.poll(timeout * 1000):
             return False
-        if not self._sock.recv(1, socket.MSG_PEEK):
-            raise rx.ConnectionError(HUNG_UP)
+        self._take_in()
         return True
 
     def disconnect(self, *args: Any) -> None:
@@ -142,11 +141,16 @@ class Direct:
         while reply is MORE:
             if not self._readable.poll(self._wait_ms):
                 raise rx.TimeoutError(SILENT)
-            data = self._sock.recv(self._read_size)
-            if not data:
-                raise rx.ConnectionError(HUNG_UP)
-            replies.feed(data)
+            self._take_in()
             reply = replies.gets(False)
         if isinstance(reply, Exception):
             raise reply
         return reply
+
+    def _take_in(self) -> None:
+        """Read what has come."""
+        data = self._sock.recv(self._read_size)
+        if not data:
+            raise rx.ConnectionError(HUNG_UP)
+        assert self._replies is not None
+        self._replies.feed(data)

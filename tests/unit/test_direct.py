@@ -51,12 +51,14 @@ def received(theirs: socket.socket, size: int) -> bytes:
 def test_a_request_has_its_reply(server: socket.socket) -> None:
     with connected(server) as (connection, theirs):
         assert connection._sock.gettimeout() == 0
-        assert not connection.can_read(0)
         theirs.sendall(b"$5\r\nreply\r\n")
-        assert connection.can_read(60)
         assert connection.ask(b"request") == b"reply"
         assert connection.is_sent
         assert received(theirs, 7) == b"request"
+        assert not connection.can_read(0)
+        theirs.sendall(b":1\r\n")
+        assert connection.can_read(60)
+        assert connection.read_response(disable_decoding=True) == 1
 
 
 def test_several_requests_follow_each_other(server: socket.socket) -> None:
