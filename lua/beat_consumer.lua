@@ -54,8 +54,7 @@ end
 
 -- A consumer counts on from its start to its end: add to `stats` what came since its last description. One that is not
 -- known here is new and has counted nothing, or was forgotten, and what it had counted is in `stats` already.
-local function count(numbers)
-  local before = redis.call("HGET", consumers, consumer)
+local function count(numbers, before)
   if before then
     before = parse(before)
     for field, n in pairs(numbers) do
@@ -65,13 +64,34 @@ local function count(numbers)
   end
 end
 
+local gone, before
 if consumer ~= "" then
   reply[1] = redis.call("HGET", commands, consumer) or ""
   local lapsed = string.format("%d", now_ms - LAPSED_MS)
-  local gone = redis.call("ZRANGEBYSCORE", heartbeats, "-inf", lapsed, "LIMIT", "0", "10")
+  gone = redis.call("ZRANGEBYSCORE", heartbeats, "-inf", lapsed, "LIMIT", "0", "10")
+  before = redis.call("HGET", consumers, consumer)
+end
+
+local until_ms = math.ceil(now_us / 1000) + extension_ms
+for i = 6, #ARGV, 2 do
+  local member, receives = ARGV[i], tonumber(ARGV[i + 1])
+  local at
+  if is_fifo then
+    at = redis.call("ZSCORE", inflight, member)
+  else
+    at = require("lib.find_in_flight")(base, member)
+  end
+  if not at or score.receives(at) ~= receives then
+    reply[#reply + 1] = (i - 6) / 2
+  elseif reply[1] ~= "evict" then
+    redis.call("ZADD", inflight, "XX", "GT", score.at(at, until_ms), member)
+  end
+end
+
+if consumer ~= "" then
   local numbers, state, waiters = parse(description)
   if description ~= "" then
-    count(numbers)
+    count(numbers, before)
   end
   local leaves = description == "" or life_ms == 0
   if leaves then
@@ -100,22 +120,6 @@ if consumer ~= "" then
     for _, key in ipairs({heartbeats, consumers}) do
       redis.call("PEXPIRE", key, KEPT_MS)
     end
-  end
-end
-
-local until_ms = math.ceil(now_us / 1000) + extension_ms
-for i = 6, #ARGV, 2 do
-  local member, receives = ARGV[i], tonumber(ARGV[i + 1])
-  local at
-  if is_fifo then
-    at = redis.call("ZSCORE", inflight, member)
-  else
-    at = require("lib.find_in_flight")(base, member)
-  end
-  if not at or score.receives(at) ~= receives then
-    reply[#reply + 1] = (i - 6) / 2
-  elseif reply[1] ~= "evict" then
-    redis.call("ZADD", inflight, "XX", "GT", score.at(at, until_ms), member)
   end
 end
 return reply

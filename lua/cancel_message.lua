@@ -21,7 +21,7 @@ ARGV   1 now_us  "" = the server's clock
 RETURN 1 done | 0 not found (here) | {n} not found in the first n groups, the others come next | -1 in flight; of a
        move also -1 delayed | 2 it is in the outbox | -2 the outbox holds others | "no_source" or the name of a queue in
        another slot: call again with a batch
-ERRORS QUEUE_NOT_FOUND
+ERRORS QUEUE_NOT_FOUND, QUEUE_DAMAGED
 BOUND  1500 calls, 4 MiB
 ]]
 return require("lib.idempotency").run(function()

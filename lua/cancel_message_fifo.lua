@@ -19,7 +19,7 @@ ARGV   1 now_us  "" = the server's clock
 RETURN 1 done | 0 not found in these groups | {n} not found in the first n of them, the others come next | -1 in flight;
        of a move also -1 it is delayed, or the head of its group cannot be received | 2, -2, "no_source" or a name as in
        cancel_message.lua
-ERRORS QUEUE_NOT_FOUND
+ERRORS QUEUE_NOT_FOUND, QUEUE_DAMAGED
 BOUND  1500 calls, 4 MiB
 ]]
 return require("lib.idempotency").run(function()
@@ -39,6 +39,10 @@ return require("lib.idempotency").run(function()
   end
   local now_us, now = require("lib.clock")(ARGV[1], true)
   local now_ms, base = tonumber(now), string.match(meta, ".*:")
+  local damaged = require("lib.damaged").keys(base)
+  if damaged then
+    return damaged
+  end
   local group, list, index
   for i = 4, #ARGV do
     group, list = ARGV[i], fifo.list(base, ARGV[i])

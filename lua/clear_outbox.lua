@@ -11,7 +11,7 @@ ARGV   1 batch
        2 what    "arrived", "back" = put them back, "end" = what remained goes
        3 fifo    "1" = FIFO queues
 RETURN 1 | 0 it was another batch
-ERRORS -
+ERRORS QUEUE_DAMAGED
 BOUND  1000 calls, 4 MiB
 ]]
 local outbox, meta = KEYS[1], KEYS[2]

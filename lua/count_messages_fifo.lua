@@ -39,8 +39,7 @@ local base = string.match(meta, ".*:")
 local steps, oldest = 1600, nil -- redis calls, about, to drop what is over its retention
 local may_drop, is_metrics, more = redis.acl_check_cmd("HDEL", state), ARGV[2] == "1", false
 if may_drop then
-  more = fifo.expire_due(base, now, 100)
-  more = fifo.promote_due(base, now_ms, queue_delay_ms, 100) or more
+  more = fifo.make_due_visible(base, now, queue_delay_ms, 100)
 end
 
 local function see(stamp)
@@ -72,7 +71,7 @@ for _, member in ipairs(redis.call("ZRANGE", inflight, "0", "999")) do
     suspect(fifo_key.group(member))
   end
 end
-for _, group in ipairs(paused_groups and redis.call("SSCAN", base .. "paused", "0", "COUNT", "100")[2] or {}) do
+for _, group in ipairs(paused_groups and redis.pcall("SSCAN", base .. "paused", "0", "COUNT", "100")[2] or {}) do
   suspect(group)
 end
 
@@ -99,7 +98,7 @@ if visible then -- behind one that was in flight or delayed
 end
 
 for _, group in ipairs(redis.call("ZRANGE", available, "0", "99")) do
-  local key = redis.call("LINDEX", fifo.list(base, group), "0")
+  local key = fifo.head(base, group)
   if key then
     see(key)
   end

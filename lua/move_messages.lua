@@ -13,7 +13,7 @@ ARGV   1 now_us       "" = the server's clock
        5 tail         5 characters, unique to the call
 RETURN {moved, stop}: stop = "" while it went well, "more" = there is more to look through, "no_source", or the name of
        a queue that has no partition here that takes the message
-ERRORS QUEUE_NOT_FOUND
+ERRORS QUEUE_NOT_FOUND, QUEUE_DAMAGED
 BOUND  2500 calls, 4 MiB
 ]]
 return require("lib.idempotency").run(function()
@@ -26,8 +26,18 @@ return require("lib.idempotency").run(function()
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   end
   local base, now_us = string.match(meta, ".*:"), require("lib.clock")(ARGV[1])
+  local refused = is_fifo and require("lib.damaged").keys(base)
+  if refused then
+    return refused
+  end
   local elsewhere = transfer.elsewhere(base, is_fifo, destination)
   local taken, stop = transfer.take(base, is_fifo, now_us, limit, elsewhere)
+  if type(stop) == "table" then
+    if #taken == 0 then
+      return stop
+    end
+    stop = "more" -- and the next call is refused
+  end
   local moved_in = {}
   for i, m in ipairs(taken) do
     local target = deadletter.base(base, destination ~= "" and destination or m.source)

@@ -11,7 +11,7 @@ ARGV   1 group
        2 resume  "1" = resume
        3 fifo    "1" = a FIFO queue
 RETURN 1 changed | 0 it was so before
-ERRORS QUEUE_NOT_FOUND
+ERRORS QUEUE_NOT_FOUND, QUEUE_DAMAGED
 BOUND  20 calls, 64 KiB
 ]]
 return require("lib.idempotency").run(function()
@@ -23,6 +23,10 @@ return require("lib.idempotency").run(function()
   local base, group, is_fifo = string.match(meta, ".*:"), ARGV[1], ARGV[3] == "1"
   if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
+  end
+  local refused = is_fifo and require("lib.damaged").keys(base, group)
+  if refused then
+    return refused
   end
   if ARGV[2] == "1" then
     if redis.call("SREM", paused, group) == 0 then

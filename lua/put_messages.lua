@@ -13,7 +13,7 @@ ARGV   1 now_us  "" = the server's clock
        6 source  the queue that they come from
        7... message id there, group, record per message
 RETURN {outcome ...}: "1" appended, "0" that had been done before, else "!TOKEN" as in send_message_fifo.lua
-ERRORS QUEUE_NOT_FOUND
+ERRORS QUEUE_NOT_FOUND, QUEUE_DAMAGED
 BOUND  2000 calls, 4 MiB
 ]]
 local transfer = require("lib.transfer")

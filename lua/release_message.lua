@@ -18,7 +18,7 @@ ARGV   1 now_us  "" = the server's clock
             not to be tried again. cause "" = the record stays as it is. The last four are those of lib/retry.lua
 RETURN {status ..., missing_dlq}: >= 0 visible again in this many ms, -1 another receive has it, -2 no such message, -3
        it went to the dead-letter queue, -4 nothing was done: the dead-letter queue missing_dlq has no shard here
-ERRORS QUEUE_NOT_FOUND
+ERRORS QUEUE_NOT_FOUND, QUEUE_DAMAGED
 BOUND  2500 calls, 4 MiB
 ]]
 return require("lib.idempotency").run(function()

@@ -15,7 +15,7 @@ ALSO   group:NAME delayed postponed paused moved backup wake:WAITER stats timeli
 ARGV   1 now_us  "" = the server's clock
        2... key, group, receives, then as in release_message.lua from the outcome on, per message
 RETURN as release_message.lua
-ERRORS QUEUE_NOT_FOUND
+ERRORS QUEUE_NOT_FOUND, QUEUE_DAMAGED
 BOUND  2500 calls, 4 MiB
 ]]
 return require("lib.idempotency").run(function()
@@ -29,7 +29,7 @@ return require("lib.idempotency").run(function()
   end
   local now_us, now = require("lib.clock")(ARGV[1], true)
   local now_ms, base = tonumber(now), string.match(meta, ".*:")
-  local kind = {names = 3}
+  local kind = {names = 3, is_fifo = true}
 
   function kind.find(i)
     local key, group = ARGV[i], ARGV[i + 1]
@@ -60,8 +60,8 @@ return require("lib.idempotency").run(function()
     if n == b then -- no receive counts
       first, since = "0", fifo_key.available_us(m.key)
     end
-    redis.call("HSET", states, m.stamp, fifo.state(n, first, since, b))
     redis.call("ZREM", inflight, m.member)
+    redis.call("HSET", states, m.stamp, fifo.state(n, first, since, b))
   end
 
   function kind.record(m)
@@ -69,22 +69,25 @@ return require("lib.idempotency").run(function()
   end
 
   function kind.retry(m, record, delay_ms)
-    redis.call("LSET", m.list, m.position + 1, record)
     if delay_ms == 0 then
       fifo.expire(base, m.member, now_ms)
     else
       redis.call("ZADD", inflight, score.of(math.ceil(now_us / 1000) + delay_ms, m.receives), m.member)
     end
+    redis.call("LSET", m.list, m.position + 1, record)
   end
 
   function kind.dead_letter(m, record, policy)
+    redis.call("ZREM", inflight, m.member) -- a retry instead enters it again
+    local letter = {key = m.key, first = m.first, receives = m.counted, record = record}
+    local refused = require("lib.deadletter").move_fifo(base, policy, m.group, {letter}, now_us, true)
+    if refused then
+      return refused
+    end
     fifo.remove_at(m.list, m.position / 2)
     redis.call("HDEL", states, m.stamp)
-    redis.call("ZREM", inflight, m.member)
-    redis.call("HINCRBY", meta, "messages", -1)
+    redis.pcall("HINCRBY", meta, "messages", -1)
     require("lib.counting").add(base, {dead_r = 1})
-    local letter = {key = m.key, first = m.first, receives = m.counted, record = record}
-    require("lib.deadletter").move_fifo(base, policy, m.group, {letter}, now_us, true)
   end
 
   function kind.is_visible(m, status)
@@ -92,7 +95,7 @@ return require("lib.idempotency").run(function()
     if require("lib.make_available")(base, m.group, is_gone and now_us or nil) then
       return true
     end
-    redis.call("ZREM", available, m.group) -- its head may have been visible
+    redis.pcall("ZREM", available, m.group) -- its head may have been visible
     return false
   end
 

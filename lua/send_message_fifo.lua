@@ -71,7 +71,7 @@ if #size > 3 and tonumber(size) > 4096 then
   require("lib.large").note(base, tonumber(size))
 end
 local now_us = require("lib.clock")(now_arg)
-last, messages, bytes = last or "", messages or "0", tonumber(bytes) or 0
+last, messages, bytes = last or "", tonumber(messages) or 0, tonumber(bytes) or 0
 local timeline = has_timeline and require("lib.timeline")
 local queue_delay_ms, queue_window_ms = (delay or 0) * 1000, window and window * 1000 or 300000
 local stamp_of_token = partition and string.match(token, ":(%d+)$")
@@ -137,6 +137,10 @@ for i = 6, #ARGV, 5 do
     local key, due_ms = stamp, nil
     if due ~= "" or queue_delay_ms > 0 then
       key, due_ms = require("lib.due").delay_fifo(base, stamp, group, due, queue_delay_ms, now_us)
+      if key.err then
+        reply[#reply + 1] = stamp
+        return require("lib.take_back")(base, reply, number, by_content, by_group, key)
+      end
     end
     if due_ms then
       earliest_ms = math.min(due_ms, earliest_ms or due_ms)
@@ -152,21 +156,26 @@ for i = 6, #ARGV, 5 do
     end
   end
   if run and ARGV[i + 6] ~= group then
-    local length, key = call("RPUSH", unpack(run)), run[2]
+    local length, key = redis.pcall("RPUSH", unpack(run)), run[2]
     if length == #run - 1 and #key == 16 then -- the first of them is the head, and not delayed
-      if paused_groups then
-        visible = require("lib.make_available")(base, group) or visible
+      if paused_groups and redis.pcall("SISMEMBER", base .. "paused", group) == 1 then
+        run = nil -- nobody is served
       elseif heads then
         heads[#heads + 1], heads[#heads + 2] = key, group
       else
         heads = {key, group}
       end
+    elseif type(length) == "table" then
+      return require("lib.take_back")(base, reply, number, by_content, by_group, length)
     end
     run = nil
   end
 end
 if heads then
-  call("ZADD", available, unpack(heads))
+  local added = redis.pcall("ZADD", available, unpack(heads))
+  if type(added) ~= "number" then
+    return require("lib.take_back")(base, reply, number, by_content, by_group, added)
+  end
   visible = true
 end
 if timeline then

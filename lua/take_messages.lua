@@ -13,7 +13,7 @@ ARGV   1 now_us       "" = the server's clock
        5 batch        unique id of this hand-over
 RETURN {batch, destination, key, group, record, past, ...}; without messages when they have arrived and the hand-over is
        to be forgotten; empty when nothing is to be moved
-ERRORS QUEUE_NOT_FOUND
+ERRORS QUEUE_NOT_FOUND, QUEUE_DAMAGED
 BOUND  2000 calls, 4 MiB
 ]]
 local transfer = require("lib.transfer")
@@ -38,9 +38,9 @@ local function reason_to_stop(source)
 end
 
 local now_us, base = require("lib.clock")(ARGV[1]), string.match(meta, ".*:")
-local taken = transfer.take(base, is_fifo, now_us, limit, reason_to_stop)
+local taken, stop = transfer.take(base, is_fifo, now_us, limit, reason_to_stop)
 if #taken == 0 then
-  return {}
+  return type(stop) == "table" and stop or {}
 end
 local entries = {batch, destination}
 for _, m in ipairs(taken) do

@@ -140,6 +140,38 @@ local function is_type(key, wanted)
   return kind == wanted or kind == "none", kind
 end
 
+-- Keys of a FIFO queue beside its groups; those of either kind to which messages come from another queue.
+local of_fifo = {available = "zset", inflight = "zset", state = "hash", delayed = "zset", postponed = "zset",
+  paused = "set"}
+local arrivals_fifo = {available = "zset", paused = "set"}
+local arrivals = {ready = "list", fair_ring = "zset", paused = "set"}
+
+local function first_of(base, types, list)
+  for name, wanted in pairs(types) do
+    local is_right, kind = is_type(base .. name, wanted)
+    if not is_right then
+      return refuse(base .. name, "", "is a " .. kind, "a " .. wanted)
+    end
+  end
+  local is_right, kind = true, nil
+  if list then
+    is_right, kind = is_type(list, "list")
+  end
+  return not is_right and refuse(list, "", "is a " .. kind, "a list") or nil
+end
+
+-- The error that keys of another type would make later; nil if there is none. Who writes to many keys, and is not
+-- called often, asks before the first write. Of a FIFO queue, with one of its groups:
+function damaged.keys(base, group)
+  return first_of(base, of_fifo, group and base .. "group:" .. group)
+end
+
+-- Of a queue to which a message goes from another one.
+function damaged.arrivals(base, is_fifo, group)
+  local list = group and group ~= "" and base .. "group:" .. group
+  return first_of(base, is_fifo and arrivals_fifo or arrivals, list)
+end
+
 -- Put back messages that were taken from the head of a list (id and more, record, ...) and cannot be kept. Returns the
 -- error.
 function damaged.put_back(list, taken, refused)

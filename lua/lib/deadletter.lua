@@ -84,21 +84,28 @@ function deadletter.move(base, moves, now_ms, is_told)
   require("lib.wakeups").wake(shard)
 end
 
--- Move messages {key, first, receives, record} of a group to the same group of the dead-letter queue, in order.
+-- Move messages {key, first, receives, record} of a group to the same group of the dead-letter queue, in order. Returns
+-- the error if its list is damaged: then nothing was done.
 function deadletter.move_fifo(base, policy, group, letters, now_us, is_told)
   local fifo_key, now = require("lib.fifo_key"), string.sub(now_us, 1, 13)
-  local shard, flat, stamps, largest = policy.base, {}, {}, 0
+  local shard, flat, stamps, totals, largest = policy.base, {}, {}, {}, 0
   for i, m in ipairs(letters) do
     local first, total = fifo_key.earlier_receives(m.key)
     local receives = m.receives + tonumber(total or "0")
     stamps[i] = fifo_key.stamp(m.key)
-    take_down(base, shard, m.key, receives, is_told)
+    totals[i] = receives
     flat[2 * i - 1] = table.concat({stamps[i], first or m.first, receives, now, name_of(base)}, "/")
     flat[2 * i] = m.record
     largest = math.max(largest, #m.record)
   end
+  local length = redis.pcall("RPUSH", shard .. "group:" .. group, unpack(flat))
+  if type(length) == "table" then
+    return length
+  end
+  for i, m in ipairs(letters) do
+    take_down(base, shard, m.key, totals[i], is_told)
+  end
   require("lib.large").note(shard, largest)
-  local length = redis.call("RPUSH", shard .. "group:" .. group, unpack(flat))
   redis.call("HINCRBY", shard .. "meta", "messages", #letters)
   require("lib.counting").add(shard, {dead_in = #letters})
   if length == #flat and redis.call("SISMEMBER", shard .. "paused", group) == 0 then

@@ -14,7 +14,8 @@ end
 -- clock of a test, or if its send was repeated, after which the key stays for an hour) or because the queue was purged
 -- or created anew since; then the id belongs to `value`, if that is not nil. A call that comes again holds it still.
 function deduplication.holder(base, name, value, window_ms, now_us)
-  local first = redis.call("GET", name)
+  local first = redis.pcall("GET", name)
+  first = type(first) == "string" and first -- else it is damaged, and overwritten
   local is_own = first and value and string.sub(first, 17) == string.sub(value, 17)
   if first and (is_own or ms(first) + window_ms > ms(now_us)) then
     local created_us, purged_us = unpack(redis.call("HMGET", base .. "meta", "created_us", "purged_us"))

@@ -3,6 +3,9 @@
 -- deleted, 0 was gone, -1 the receipt has expired), how many were deleted, and whether a group became available.
 -- `now_us` may be "" if not strict. `is_done`: they were deleted before, by the call that this one repeats; what is
 -- there still was not to be deleted. Stamps and scores are cut as lib/fifo_key.lua and lib/score.lua do.
+--
+-- If a key has another type: it reads `inflight` first and writes to `state` first, so nothing is done without these.
+-- It passes over all others, in which there is nothing to be deleted.
 return function(base, inflight, states, available, now_us, is_strict, first, is_done)
   local call = redis.call
   local make_available, meta = require("lib.make_available"), base .. "meta"
@@ -12,13 +15,13 @@ return function(base, inflight, states, available, now_us, is_strict, first, is_
     local member, list = stamp .. group, base .. "group:" .. group
     local score = call("ZSCORE", inflight, member)
     if score and #receives < 3 and string.sub(score, -3) + 0 == receives + 0 then
-      local entries = call("LPOP", list, "2")
+      call("HDEL", states, stamp) -- it is deleted now, wherever it stands
+      local entries = redis.pcall("LPOP", list, "2")
       if entries and entries[1] == key then
         call("ZREM", inflight, member)
-        call("HDEL", states, stamp)
-        call("HINCRBY", meta, "messages", "-1")
+        redis.pcall("HINCRBY", meta, "messages", "-1")
         return {1}, 1, make_available(base, group, now_us, list, states, available)
-      elseif entries then
+      elseif entries and entries[1] then
         call("LPUSH", list, entries[2], entries[1])
       end
     end
@@ -82,17 +85,20 @@ return function(base, inflight, states, available, now_us, is_strict, first, is_
     return statuses, 0, false
   end
 
+  call("HDEL", states, unpack(stamps))
+  call("ZREM", inflight, unpack(members))
+  redis.pcall("HINCRBY", meta, "messages", -#members)
   local lists, large = {}, #groups < #members and call("HGET", meta, "large")
   for i = 1, #groups do
     local keys, list = groups[groups[i]], base .. "group:" .. groups[i]
     lists[i] = list
     -- They are the first of the group, most of the time. Large records are not worth a try: they pass through here.
-    local entries = not (large and keys[2]) and call("LPOP", list, 2 * #keys)
+    local entries = not (large and keys[2]) and redis.pcall("LPOP", list, 2 * #keys)
     local is_right = entries and #entries == 2 * #keys
     for e = 1, is_right and #entries or 0, 2 do
       is_right = is_right and keys[entries[e]]
     end
-    if not is_right then
+    if not is_right and not (entries and entries.err) then
       if entries then -- back to where they were
         local backwards = {}
         for e = #entries, 1, -1 do
@@ -103,16 +109,13 @@ return function(base, inflight, states, available, now_us, is_strict, first, is_
       require("lib.remove_from_group")(base, list, groups[i], keys)
     end
   end
-  call("ZREM", inflight, unpack(members))
-  call("HDEL", states, unpack(stamps))
-  call("HINCRBY", meta, "messages", -#members)
 
   local visible, are_empty = false, lists[2] and call("EXISTS", unpack(lists)) == 0
   for i = 1, #groups do
     if not are_empty and make_available(base, groups[i], now_us, lists[i], states, available) then
       visible = true
     elseif were_visible[groups[i]] then
-      call("ZREM", available, groups[i])
+      redis.pcall("ZREM", available, groups[i])
     end
   end
   if marked then

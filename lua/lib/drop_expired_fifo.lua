@@ -7,8 +7,8 @@ return function(base, group, oldest, limit, free, now_ms)
   local call, fifo_key = redis.call, require("lib.fifo_key")
   local list, members, stamps = base .. "group:" .. group, {}, {}
   while #stamps < limit do
-    local key = call("LINDEX", list, 2 * #stamps)
-    if not key or not fifo_key.is_expired(key, oldest) then
+    local key = redis.pcall("LINDEX", list, 2 * #stamps)
+    if type(key) ~= "string" or not fifo_key.is_expired(key, oldest) then
       break
     end
     stamps[#stamps + 1] = fifo_key.stamp(key)

@@ -48,6 +48,12 @@ function fifo.list(base, group)
   return base .. "group:" .. group
 end
 
+-- The key of a group's head; nil if the group is empty, or damaged.
+function fifo.head(base, group)
+  local key = redis.pcall("LINDEX", fifo.list(base, group), "0")
+  return type(key) == "string" and key or nil
+end
+
 -- Where a message is: "in_flight" or "delayed", and until when (ms, string); "visible", "".
 function fifo.place(base, key, member, now_ms, queue_delay_ms)
   local flight = redis.call("ZSCORE", base .. "inflight", member)
@@ -67,12 +73,12 @@ end
 -- Visibility of an in-flight message ends (at ms): remember its receives, let the group go on if it is the head.
 function fifo.expire(base, member, at_ms)
   local stamp, group = fifo_key.stamp(member), fifo_key.group(member)
-  redis.call("ZREM", base .. "inflight", member)
   local state = redis.call("HGET", base .. "state", stamp)
+  redis.call("ZREM", base .. "inflight", member)
   if state then -- no state: the message was deleted together with its group
     local n, first, _, b = fifo.parse(state)
     redis.call("HSET", base .. "state", stamp, fifo.state(n, first, string.format("%d", at_ms * 1000), b))
-    local key = redis.call("LINDEX", fifo.list(base, group), "0")
+    local key = fifo.head(base, group)
     if key and fifo_key.stamp(key) == stamp then
       return require("lib.make_available")(base, group)
     end
@@ -80,84 +86,102 @@ function fifo.expire(base, member, at_ms)
   return false
 end
 
-local function split(members)
-  local groups, stamps = {}, {}
-  for i = 1, #members do
-    stamps[i], groups[i] = fifo_key.stamp(members[i]), fifo_key.group(members[i])
-  end
-  return groups, stamps
-end
-
--- End the visibility timeouts that are over, at most `limit` of them. Returns true if there may be more.
-function fifo.expire_due(base, now, limit)
-  local due = redis.call("ZRANGEBYSCORE", base .. "inflight", "-inf", score.highest(now), "WITHSCORES",
-    "LIMIT", "0", limit)
-  local members, states = {}, {}
-  for i = 1, #due, 2 do
-    members[#members + 1] = due[i]
-  end
-  if #members == 0 then
-    return false
-  end
-  redis.call("ZREM", base .. "inflight", unpack(members))
-  local groups, stamps = split(members)
-  local known = redis.call("HMGET", base .. "state", unpack(stamps))
-  for i = 1, #stamps do
-    if known[i] then -- else the message was deleted together with its group
-      local n, first, _, b = fifo.parse(known[i])
-      local since = score.time(due[2 * i]) .. "000"
-      states[#states + 1], states[#states + 2] = stamps[i], fifo.state(n, first, since, b)
-    end
-  end
-  if #states > 0 then
-    redis.call("HSET", base .. "state", unpack(states))
-  end
-  fifo.make_all_available(base, groups, stamps)
-  return #due == 2 * limit
-end
-
--- As lib/make_available.lua, for many groups. With `stamps`, only those groups whose head has the stamp. Groups
--- that are available keep their places.
-function fifo.make_all_available(base, groups, stamps, turn)
-  local heads, members, found, of_head = {}, {}, {}, {}
+-- Since when (us) the heads of groups can be received: {us, group ...} of those that can. groups[i] has the head
+-- keys[i], with states[i] (false = none).
+local function sinces_of(base, groups, keys, states)
+  local paused, found = redis.pcall("SMISMEMBER", base .. "paused", unpack(groups)), {}
   for i = 1, #groups do
-    local key = redis.call("LINDEX", fifo.list(base, groups[i]), "0")
-    local stamp = key and fifo_key.stamp(key)
-    if key and (not stamps or stamps[i] == stamp) then
-      heads[#heads + 1], found[#found + 1], of_head[#of_head + 1] = key, groups[i], stamp
-      members[#members + 1] = stamp .. groups[i]
+    if paused[i] ~= 1 then
+      found[#found + 1] = states[i] and string.match(states[i], "^%d+/%d+/(%d+)") or fifo_key.available_us(keys[i])
+      found[#found + 1] = groups[i]
     end
   end
-  if #heads == 0 then
+  return found
+end
+
+-- As lib/make_available.lua, for many groups that may be available: these keep their places.
+function fifo.make_all_available(base, groups, turn)
+  local members, stamps, found, keys = {}, {}, {}, {}
+  for i = 1, #groups do
+    local key = fifo.head(base, groups[i])
+    if key and not fifo_key.is_delayed(base, key, fifo_key.stamp(key) .. groups[i]) then
+      keys[#keys + 1], found[#found + 1], stamps[#stamps + 1] = key, groups[i], fifo_key.stamp(key)
+      members[#members + 1] = fifo_key.stamp(key) .. groups[i]
+    end
+  end
+  if #keys == 0 then
     return
   end
   local flights = redis.call("ZMSCORE", base .. "inflight", unpack(members))
-  local states = redis.call("HMGET", base .. "state", unpack(of_head))
-  local paused = redis.call("SMISMEMBER", base .. "paused", unpack(found))
-  local sinces = {}
-  for i = 1, #heads do
-    if not flights[i] and paused[i] == 0 and not fifo_key.is_delayed(base, heads[i], members[i]) then
-      local since = states[i] and string.match(states[i], "^%d+/%d+/(%d+)") or fifo_key.available_us(heads[i])
-      sinces[#sinces + 1] = turn and turn > since and turn or since
-      sinces[#sinces + 1] = found[i]
+  local states = redis.call("HMGET", base .. "state", unpack(stamps))
+  local free, free_keys, free_states = {}, {}, {}
+  for i = 1, #found do
+    if not flights[i] then
+      free[#free + 1], free_keys[#free_keys + 1], free_states[#free_states + 1] = found[i], keys[i], states[i]
     end
   end
-  if #sinces > 0 then
+  local sinces = free[1] and sinces_of(base, free, free_keys, free_states) or {}
+  for i = 1, #sinces, 2 do
+    sinces[i] = turn > sinces[i] and turn or sinces[i]
+  end
+  if sinces[1] then
     redis.call("ZADD", base .. "available", "NX", unpack(sinces))
   end
 end
 
--- Take messages that are due out of the delayed sets, at most `limit` of each. Returns true if there may be more.
-function fifo.promote_due(base, now_ms, queue_delay_ms, limit)
-  local has_more = false
-  for _, set in ipairs({{base .. "delayed", now_ms}, {base .. "postponed", now_ms - queue_delay_ms}}) do
-    local key, latest = unpack(set)
-    local due = redis.call("ZRANGEBYSCORE", key, "-inf", string.format("%d", latest), "LIMIT", "0", limit)
-    if #due > 0 then
-      redis.call("ZREM", key, unpack(due))
-      fifo.make_all_available(base, split(due))
+-- End the visibility timeouts that are over; and the delays, with delay_ms, the queue's own: nil = nothing is delayed.
+-- At most `limit` of each set. Returns true if there may be more. All is read before it writes, first to `available`.
+function fifo.make_due_visible(base, now, delay_ms, limit)
+  local has_more, members = false, {} -- the first ones were in flight
+  local left = {} -- set -> members that leave it
+  local function collect(set, latest, stride, ...)
+    local due = redis.call("ZRANGEBYSCORE", base .. set, "-inf", latest, ...)
+    left[set] = {}
+    for i = 1, #due, stride do
+      members[#members + 1] = due[i]
+      left[set][#left[set] + 1] = due[i]
     end
-    has_more = has_more or #due == limit
+    has_more = has_more or #left[set] == limit
+    return due
+  end
+  local scores = collect("inflight", score.highest(now), 2, "WITHSCORES", "LIMIT", "0", limit)
+  local ended = #members
+  if delay_ms then
+    collect("delayed", now, 1, "LIMIT", "0", limit)
+    collect("postponed", string.format("%d", now - delay_ms), 1, "LIMIT", "0", limit)
+  end
+  if #members == 0 then
+    return false
+  end
+
+  local stamps, groups, keys, of_heads, changed = {}, {}, {}, {}, {}
+  for i = 1, #members do
+    stamps[i] = fifo_key.stamp(members[i])
+  end
+  local states = redis.call("HMGET", base .. "state", unpack(stamps))
+  for i = 1, #members do
+    if states[i] and i <= ended then -- it has none if the message was deleted together with its group
+      local n, first, _, b = fifo.parse(states[i])
+      states[i] = fifo.state(n, first, score.time(scores[2 * i]) .. "000", b)
+      changed[#changed + 1], changed[#changed + 2] = stamps[i], states[i]
+    end
+    local group = fifo_key.group(members[i])
+    local key = fifo.head(base, group)
+    if key and fifo_key.stamp(key) == stamps[i] then
+      groups[#groups + 1], keys[#keys + 1], of_heads[#of_heads + 1] = group, key, states[i]
+    end
+  end
+  local sinces = groups[1] and sinces_of(base, groups, keys, of_heads) or {}
+  if sinces[1] then
+    redis.call("ZADD", base .. "available", "NX", unpack(sinces))
+  end
+  if changed[1] then
+    redis.call("HSET", base .. "state", unpack(changed))
+  end
+  for set, gone in pairs(left) do
+    if gone[1] then
+      redis.call("ZREM", base .. set, unpack(gone))
+    end
   end
   return has_more
 end

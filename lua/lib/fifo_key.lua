@@ -75,11 +75,11 @@ function fifo_key.visible_at_ms(key, queue_delay_ms)
   return math.max(fifo_key.enqueued_at_ms(key) + (is_postponed and queue_delay_ms or 0), due)
 end
 
--- The score of a message that is delayed still, else false. (Promotion takes it out of both sets when it is due.)
+-- Is a message delayed still? (It leaves both sets when it is due.) A set of another type counts as empty.
 function fifo_key.is_delayed(base, key, member)
   local mark = string.sub(key, STAMP + 1, STAMP + 1)
   local set = mark == "+" and "delayed" or mark == "q" and "postponed"
-  return set and redis.call("ZSCORE", base .. set, member)
+  return set and type(redis.pcall("ZSCORE", base .. set, member)) == "string"
 end
 
 return fifo_key

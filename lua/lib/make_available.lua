@@ -2,17 +2,19 @@
 -- Look at the head of a FIFO group and make the group available if the head can be received. Returns true if so, nil if
 -- the group is empty. `turn` (us, "" = now): its head moves up from behind another one and lines up there, or when it
 -- can be received, if that is later; a group that is available keeps its place then. The keys may be left out: it costs
--- as much as a third of a call to make a name.
+-- as much as a third of a call to make a name. Who calls it has written something: a key of another type counts as
+-- empty here, and later calls are refused because of it.
 return function(base, group, turn, list, states, available)
-  local call = redis.call
-  local key = call("LINDEX", list or base .. "group:" .. group, "0")
-  if not key then
+  local try = redis.pcall
+  local key = try("LINDEX", list or base .. "group:" .. group, "0")
+  if type(key) ~= "string" then
     return nil
   end
   local stamp = string.sub(key, 1, 16) -- lib/fifo_key.lua
-  local state = call("HGET", states or base .. "state", stamp)
-  if state and call("ZSCORE", base .. "inflight", stamp .. group) -- what is in flight has a state
-    or call("SISMEMBER", base .. "paused", group) == 1 then
+  local state = try("HGET", states or base .. "state", stamp)
+  state = type(state) == "string" and state
+  if state and type(try("ZSCORE", base .. "inflight", stamp .. group)) == "string" -- what is in flight has a state
+    or try("SISMEMBER", base .. "paused", group) == 1 then
     return false
   end
   local since = stamp
@@ -29,9 +31,9 @@ return function(base, group, turn, list, states, available)
   available = available or base .. "available"
   if turn then
     turn = require("lib.clock")(turn)
-    call("ZADD", available, "NX", turn > since and turn or since, group)
+    try("ZADD", available, "NX", turn > since and turn or since, group)
   else
-    call("ZADD", available, since, group)
+    try("ZADD", available, since, group)
   end
   return true
 end

@@ -18,9 +18,10 @@ function moved.mark(base, now_ms, members)
   for i = 1, #members do
     entries[2 * i - 1], entries[2 * i] = at, members[i]
   end
-  redis.call("ZADD", name, unpack(entries))
-  redis.call("ZREMRANGEBYRANK", name, "0", -KEPT - 1)
-  redis.call("PEXPIRE", name, KEPT_MS)
+  if type(redis.pcall("ZADD", name, unpack(entries))) == "number" then -- else it is damaged, and not worth an error
+    redis.call("ZREMRANGEBYRANK", name, "0", -KEPT - 1)
+    redis.call("PEXPIRE", name, KEPT_MS)
+  end
 end
 
 -- Did the message of that member (FIFO: stamp) leave?

@@ -68,12 +68,16 @@ local function is_delayed(r, key, member)
   return fifo_key.is_delayed(r.base, key, member)
 end
 
--- The fate of a message after a number of receives (lib/deadletter.lua).
-local function fate(r, receives)
+-- The fate of a message after a number of receives (lib/deadletter.lua); "stay" if the dead-letter queue is damaged.
+local function fate(r, group, receives)
   if r.dlq == nil then
     r.dlq, r.steps = require("lib.deadletter").policy(r.base) or false, r.steps - 2
   end
-  return require("lib.deadletter").fate(r.dlq, receives, r.now_ms)
+  local what = require("lib.deadletter").fate(r.dlq, receives, r.now_ms)
+  if what == "dead-letter" then
+    r.refused, r.steps = require("lib.damaged").arrivals(r.dlq.base, true, group), r.steps - 3
+  end
+  return r.refused and "stay" or what
 end
 
 -- Hand out up to n messages of a group. Returns whether its next message can perhaps be received at once, as no message
@@ -119,7 +123,7 @@ local function serve(r, group, n)
       is_stopped = true
       break
     end
-    local what = received > b and fate(r, received - b) or "deliver"
+    local what = received > b and fate(r, group, received - b) or "deliver"
     if fifo_key.is_expired(key, r.oldest) then
       remove(stamp)
       note(r, states[i] and "expired_r" or "expired_u", 1)
@@ -130,6 +134,12 @@ local function serve(r, group, n)
       remove(stamp)
       note(r, "dead_r", 1)
       letters[#letters + 1] = {key = key, first = first, receives = received - b, record = record}
+    elseif what == "stay" then
+      is_stopped = true
+      if r.delivered > delivered or #gone > 0 then -- the next receive is refused
+        r.refused = nil
+      end
+      break
     elseif what == "wait" then
       is_stopped = true
       r.missing_dlq = r.delivered == delivered and r.dlq.name or r.missing_dlq
@@ -215,7 +225,7 @@ local function take(r, n, per_group, group, since)
     redis.call("ZADD", r.base .. "available", since, group)
   end
   if r.removed > 0 then
-    redis.call("HINCRBY", r.meta, "messages", -r.removed)
+    redis.pcall("HINCRBY", r.meta, "messages", -r.removed)
   end
   counting.add(r.base, r.stats)
   if #r.states > 0 then
@@ -224,7 +234,7 @@ local function take(r, n, per_group, group, since)
   if #r.scores > 0 then
     redis.call("ZADD", r.base .. "inflight", unpack(r.scores))
   end
-  fifo.make_all_available(r.base, unlocked, nil, r.now_us)
+  fifo.make_all_available(r.base, unlocked, r.now_us)
 end
 
 -- Keep the answer, for a call that repeats this one.
@@ -250,12 +260,9 @@ return function(r)
   end
 
   -- What became visible. There may be more.
-  local has_more = fifo.expire_due(r.base, r.now, EXPIRED)
-  if r.delays then
-    has_more = fifo.promote_due(r.base, r.now_ms, r.delay_ms, EXPIRED) or has_more
-    if r.delay_ms == 0 then -- else the next message is delayed again
-      require("lib.settings").forget_delays(r.base, r.base .. "delayed", r.base .. "postponed")
-    end
+  local has_more = fifo.make_due_visible(r.base, r.now, r.delays and r.delay_ms, EXPIRED)
+  if r.delays and r.delay_ms == 0 then -- else the next message is delayed again
+    require("lib.settings").forget_delays(r.base, r.base .. "delayed", r.base .. "postponed")
   end
 
   local known = attempt_id ~= "" and count > 0

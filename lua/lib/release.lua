@@ -2,12 +2,12 @@
 A worker releases messages that it did not finish, of either kind of queue: release_message.lua describes the arguments
 from the outcome on, and the reply. `kind` has the functions that differ between the two:
 
-  names                           how many arguments name a message
+  names, is_fifo                  how many arguments name a message
   find(i)                         the message ARGV[i] ...: {counted = receives that count, ...}, or nil, status
   requeue(m, came_alone)          it was not begun
   record(m)                       its record, nil if it is damaged and was forgotten
   retry(m, record, delay_ms)      visible again after a while
-  dead_letter(m, record, policy)  to the dead-letter queue
+  dead_letter(m, record, policy)  to the dead-letter queue; returns the error if that is damaged, and did nothing then
   is_visible(m, status)           called after any of them: is a message visible now?
 
 find() gives m.is_marked if the receipt was (lib/timeline.lua).
@@ -36,13 +36,21 @@ return function(base, now_us, kind)
       record = string.sub(record, 1, size) .. cause
     end
     local fate = deadletter.fate(policy, is_last and math.huge or m.counted, now_ms)
+    if fate == "dead-letter" and policy.is_damaged == nil then
+      policy.is_damaged = require("lib.damaged").arrivals(policy.base, kind.is_fifo) ~= nil
+    end
+    if fate == "dead-letter" and policy.is_damaged then -- as without a dead-letter queue, until that is mended
+      fate, is_last = "deliver", true
+    end
     if timeline and fate ~= "wait" then
       local visible_ms = fate == "deliver" and now_ms + (is_last and longest_ms or delay_ms) or 0
       timeline.add(base, "l", m.member, outcome, visible_ms, timeline.failure(cause))
     end
     if fate == "dead-letter" then
-      kind.dead_letter(m, record, policy)
-      return DEAD_LETTERED
+      if not kind.dead_letter(m, record, policy) then
+        return DEAD_LETTERED
+      end
+      is_last = true
     elseif fate == "wait" then
       missing_dlq = policy.name
       return NO_SHARD

@@ -1,7 +1,7 @@
 --[[
 Take messages out of the list of a FIFO group, by the keys in their receipts, in any order and wherever they stand. No
 record passes through Lua. Those at the head go in one step; others are looked for, each behind the one before it first.
-All of them must be there: something is known of them in `inflight` or `state`.
+All of them must be there: something was known of them in `inflight` or `state`.
 ]]
 local function stamp_of(key)
   return string.sub(key, 1, 16) -- lib/fifo_key.lua
@@ -17,7 +17,7 @@ return function(base, list, group, keys)
   local function met(key)
     local stamp = stamp_of(key)
     if wanted[stamp] ~= key then -- it was given another time since
-      call("ZREM", base .. "delayed", stamp .. group)
+      redis.pcall("ZREM", base .. "delayed", stamp .. group)
     end
     wanted[stamp] = nil
   end
@@ -25,8 +25,7 @@ return function(base, list, group, keys)
   -- The position of a message that was given another time since it was received: its key has changed.
   local function search(key)
     local stamp, fifo_key = stamp_of(key), require("lib.fifo_key")
-    local since = string.match(call("HGET", base .. "state", stamp) or "", "^%d+/%d+/(%d+)%d%d%d")
-    for _, name in ipairs({key, fifo_key.with_due(key), since and fifo_key.with_due(key, since)}) do
+    for _, name in ipairs({key, fifo_key.with_due(key)}) do
       local position = call("LPOS", list, name)
       if position then
         return position

@@ -29,8 +29,9 @@ local MOST, MOST_FIFO = 100, 50 -- messages that one step takes at most
 local EXPIRED = 50 -- visibility timeouts that one step ends at most
 local SKIPPED = 300 -- tombstones and empty groups that one step passes over at most
 
--- A function of (source, group) that returns why a message cannot go within the hash slot: "no_source", or the name of
--- the queue that has no partition here that takes it; nil if it can. `destination` is "" for the message's own source.
+-- A function of (source, group) that returns why a message cannot go within the hash slot: "no_source", the name of the
+-- queue that has no partition here that takes it, or an error reply that this is damaged; nil if it can. `destination`
+-- is "" for the message's own source.
 function transfer.elsewhere(base, is_fifo, destination)
   local known = {}
   -- Would the partition of that base take a message of the group?
@@ -48,7 +49,10 @@ function transfer.elsewhere(base, is_fifo, destination)
     if known[name] == nil then
       known[name] = redis.call("HEXISTS", target .. "meta", "VisibilityTimeout") == 1
     end
-    return not (known[name] and takes(target, group)) and name or nil
+    if not (known[name] and takes(target, group)) then
+      return name
+    end
+    return require("lib.damaged").arrivals(target, is_fifo, group)
   end
 end
 
@@ -74,7 +78,7 @@ local function taking(limit)
 end
 
 local function take_fifo(base, now, step, reason_to_stop)
-  local more = fifo.expire_due(base, now, EXPIRED) and "more" or nil
+  local more = fifo.make_due_visible(base, now, nil, EXPIRED) and "more" or nil
   local stamps, stop = {}, nil
   while step.has_room() do
     local group, since = unpack(redis.call("ZPOPMIN", base .. "available"))
@@ -83,9 +87,14 @@ local function take_fifo(base, now, step, reason_to_stop)
       break
     end
     local list = fifo.list(base, group)
-    local key, record = unpack(redis.call("LRANGE", list, "0", "1"))
-    local _, _, _, source = fifo_key.earlier_receives(key)
-    stop = reason_to_stop(source or "", group)
+    local entries = redis.pcall("LRANGE", list, "0", "1")
+    local key, record, source = entries[1], entries[2], ""
+    if entries.err then
+      stop = entries
+    else
+      source = select(4, fifo_key.earlier_receives(key)) or ""
+      stop = reason_to_stop(source, group)
+    end
     if stop or not step.has_room(record) then
       redis.call("ZADD", base .. "available", since, group)
       break
@@ -94,7 +103,7 @@ local function take_fifo(base, now, step, reason_to_stop)
     local stamp = fifo_key.stamp(key)
     local state = redis.call("HGET", base .. "state", stamp)
     stamps[#stamps + 1] = stamp
-    step.add({key = key, source = source or "", group = group, record = record, past = state or ""},
+    step.add({key = key, source = source, group = group, record = record, past = state or ""},
       state and "r" or "u", state and stamp or nil)
     make_available(base, group)
   end
@@ -195,7 +204,8 @@ end
 
 -- Take up to `limit` visible messages out of a partition, at most 100 (FIFO: 50) and 4 MiB, oldest first. It stops
 -- before a message for which `reason_to_stop(source, group)` returns a reason. Returns the messages; and that reason,
--- or "more" if it stopped at a limit of one step and there may be more, or nil.
+-- or the error reply that a list is damaged, or "more" if it stopped at a limit of one step and there may be more, or
+-- nil.
 function transfer.take(base, is_fifo, now_us, limit, reason_to_stop)
   local now = string.sub(now_us, 1, 13)
   limit = math.min(limit, is_fifo and MOST_FIFO or MOST)

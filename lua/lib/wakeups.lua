@@ -51,10 +51,18 @@ local function process_of(name)
   return string.match(name, "^[^-]*")
 end
 
+-- Append to a list of tokens, which is no list if it is damaged.
+local function put_out(list, ...)
+  if type(redis.pcall("RPUSH", list, ...)) ~= "number" then
+    redis.call("DEL", list)
+    redis.call("RPUSH", list, ...)
+  end
+end
+
 -- The timer {due =, owner =, backups = {name ...}}, or nil.
 local function read(base)
-  local value = redis.call("GET", base .. "timer")
-  if not value then
+  local value = redis.pcall("GET", base .. "timer")
+  if type(value) ~= "string" then -- there is none, or it is damaged
     return nil
   end
   local due, owner, names = string.match(value, "^([^:]+):?([^:]*)(.*)$")
@@ -105,11 +113,12 @@ local function ask_for_backups(base, timer, if_ahead)
     redis.call("DEL", list)
     return
   end
-  local out = redis.call("LLEN", list)
+  local out = redis.pcall("LLEN", list)
+  out = type(out) == "number" and out or 0
   if out < lacking then
     local left = redis.call("PTTL", base .. "timer") - KEPT_MS
     if left > 0 or not if_ahead then
-      redis.call("RPUSH", list, unpack({"1", "1"}, out + 1, lacking))
+      put_out(list, unpack({"1", "1"}, out + 1, lacking))
       redis.call("PEXPIRE", list, ms(math.max(left, 0) + 1000))
     end
   end
@@ -120,7 +129,7 @@ local function revoke(base, timer, except)
   for _, name in ipairs({timer.owner, unpack(timer.backups)}) do
     if name ~= except and name ~= NOBODY then
       local list = base .. "wake:" .. name
-      redis.call("RPUSH", list, "1")
+      put_out(list, "1")
       redis.call("PEXPIRE", list, ms(LONGEST_BLOCK_MS + 1000))
     end
   end
