@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 from rqsqs._arguments import AttributeValue
 from rqsqs._core.delivery import Delivery
 from rqsqs._core.operation import Flow
+from rqsqs._not_copied import NotCopied
 from rqsqs.errors import DurabilityNotReached
 from rqsqs.models import FailedEntry, Failure
 
@@ -36,11 +37,12 @@ class Holder(Protocol):
         """The handler could not handle it, whatever becomes of its other messages."""
 
 
-class BaseMessage:
+class BaseMessage(NotCopied):
     """The data of a received or peeked message."""
 
     __slots__ = ("_delivery", "_holder", "_is_settled")  # the last one is set where it is needed
 
+    _instead = "pass what you need of it instead, as its body, and its receipt_handle for Queue.delete()"
     _delivery: Delivery
     _holder: Holder | None
     _is_settled: bool

@@ -57,6 +57,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from ._io.defaults import TITLE
+from ._not_copied import NotCopied
 from ._text import printable
 from .errors import EmbeddedServerUnavailable
 
@@ -98,8 +99,10 @@ exec 3<&0 </dev/null 4>&1 >&2
 """
 
 
-class EmbeddedServer:
+class EmbeddedServer(NotCopied):
     """One user's hold on an embedded server; the server stays at least until `release()` or the end of the process."""
+
+    _instead = "pass its socket_path instead, with unix:// before it a URL for rqsqs.connect()"
 
     def __init__(self, instance: _Instance) -> None:
         self._instance = instance

@@ -28,6 +28,7 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 from rqsqs._arguments import Seconds, milliseconds
+from rqsqs._not_copied import NotCopied
 
 __all__ = ["Environment", "VirtualClock", "environment", "remove_keys"]
 
@@ -38,13 +39,15 @@ class _Watcher(Protocol):
     def wake_waiters(self) -> None: ...
 
 
-class VirtualClock:
+class VirtualClock(NotCopied):
     """A clock that runs like any other. You can move it forward, never back.
 
     Every connection that was given it (`rqsqs.connect(url, clock=clock)`) decides by it about delays, visibility
     timeouts, retention, deduplication windows and waiting. Connections without it on the same server go by the
     server's clock, so keep them away from the same queues. Thread-safe.
     """
+
+    _instead = "give the same one to all connections of this process; another process needs one of its own"
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

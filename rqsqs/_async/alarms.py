@@ -14,6 +14,7 @@ from rqsqs._core.flows import alarms as flows
 from rqsqs._core.flows.action_checks import actions_of, check_actions
 from rqsqs._core.flows.alarm_histories import history
 from rqsqs._core.flows.alarm_states import read_all
+from rqsqs._not_copied import NotCopied
 from rqsqs._text import shown
 from rqsqs.alarm_models import (
     MOST_NAME,
@@ -37,10 +38,11 @@ Infos = list[AlarmInfo]
 Events = list[AlarmEvent]
 
 
-class Alarms:
+class Alarms(NotCopied):
     """The alarms of a connection's prefix. Made by Connection.alarms."""
 
     __module__ = "rqsqs.aio"
+    _instead = "pass the URL and the prefix instead; rqsqs.aio.connect(url, prefix=prefix).alarms makes another one"
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport

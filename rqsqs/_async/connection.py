@@ -14,6 +14,7 @@ from rqsqs._core import flows
 from rqsqs._core.keys import Clock
 from rqsqs._io import defaults
 from rqsqs._io.urls import shown
+from rqsqs._not_copied import NotCopied
 from rqsqs._settings import QueueSettings
 from rqsqs.errors import QueueDoesNotExist, QueueNameExists, UsageError
 from rqsqs.event_models import Event
@@ -32,13 +33,14 @@ _FORMS = (
 )
 
 
-class Connection:
+class Connection(NotCopied):
     """A server with queues, for the tasks of one event loop of one process.
 
     Made by connect(). As a context manager it is closed at the end.
     """
 
     __module__ = "rqsqs.aio"
+    _instead = "pass the URL and the prefix instead; rqsqs.aio.connect(url, prefix=prefix) makes another one"
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ from rqsqs._core.flows import alarms as flows
 from rqsqs._core.flows.action_checks import actions_of, check_actions
 from rqsqs._core.flows.alarm_histories import history
 from rqsqs._core.flows.alarm_states import read_all
+from rqsqs._not_copied import NotCopied
 from rqsqs._text import shown
 from rqsqs.alarm_models import (
     MOST_NAME,
@@ -38,10 +39,11 @@ Infos = list[AlarmInfo]
 Events = list[AlarmEvent]
 
 
-class Alarms:
+class Alarms(NotCopied):
     """The alarms of a connection's prefix. Made by Connection.alarms."""
 
     __module__ = "rqsqs"
+    _instead = "pass the URL and the prefix instead; rqsqs.connect(url, prefix=prefix).alarms makes another one"
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport

@@ -14,6 +14,7 @@ from rqsqs._core import flows
 from rqsqs._core.keys import Clock
 from rqsqs._io import defaults
 from rqsqs._io.urls import shown
+from rqsqs._not_copied import NotCopied
 from rqsqs._settings import QueueSettings
 from rqsqs._sync.queue import Queue
 from rqsqs.errors import QueueDoesNotExist, QueueNameExists, UsageError
@@ -31,13 +32,14 @@ PAGE = 1000  # names of queues in one call
 _FORMS = "for asyncio there is `async with rqsqs.aio.connect(...) as connection:`"
 
 
-class Connection:
+class Connection(NotCopied):
     """A server with queues. Thread-safe; a forked child continues with connections of its own.
 
     Made by connect(). As a context manager it is closed at the end.
     """
 
     __module__ = "rqsqs"
+    _instead = "pass the URL and the prefix instead; rqsqs.connect(url, prefix=prefix) makes another one"
 
     def __init__(
         self,

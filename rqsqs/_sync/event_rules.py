@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rqsqs import _arguments as arguments
 from rqsqs._arguments import Moment
 from rqsqs._core.flows import event_rules as flows
+from rqsqs._not_copied import NotCopied
 from rqsqs._sync.alarms import MOST_EVENTS, TWO_WEEKS
 from rqsqs._text import shown
 from rqsqs.alarm_models import AlarmEvent
@@ -22,10 +23,11 @@ Rules = list[EventRule]
 Events = list[AlarmEvent]
 
 
-class EventRules:
+class EventRules(NotCopied):
     """The rules for events of a connection's prefix. Made by Connection.event_rules."""
 
     __module__ = "rqsqs"
+    _instead = "pass the URL and the prefix instead; rqsqs.connect(url, prefix=prefix).event_rules makes another one"
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport

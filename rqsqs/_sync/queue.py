@@ -19,6 +19,7 @@ from rqsqs._core import flows
 from rqsqs._core.delivery import Delivery
 from rqsqs._core.results import all_done, one_done, without_failures
 from rqsqs._core.sent import SentMessage
+from rqsqs._not_copied import NotCopied
 from rqsqs._settings import QueueSettings
 from rqsqs._sync.message import Message
 from rqsqs._sync.sender import Sender
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 MOST_SPECS = 100  # kept by a queue
 
 
-class Queue:
+class Queue(NotCopied):
     """One queue of a connection; made by Connection.queue() or Connection.create_queue().
 
     Thread-safe. Iterating over a queue receives its messages one after the other
@@ -52,6 +53,10 @@ class Queue:
     """
 
     __module__ = "rqsqs"
+    _instead = (
+        "pass the URL, the prefix and the queue's name instead; "
+        "rqsqs.connect(url, prefix=prefix).queue(name) makes another one"
+    )
     __slots__ = ("_connection", "_durability", "_limits", "_ref", "_run", "_specs")
 
     def __init__(self, connection: Connection, name: str, durability: Durability | str | None = None) -> None:

@@ -10,6 +10,7 @@ from rqsqs import _settings
 from rqsqs._arguments import SendOptions
 from rqsqs._core import envelope, portions
 from rqsqs._core.sent import Outgoing, SentMessage
+from rqsqs._not_copied import NotCopied
 from rqsqs.errors import UsageError
 from rqsqs.models import Durability
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from rqsqs._sync.queue import Queue
 
 
-class Sender:
+class Sender(NotCopied):
     """Sends messages of many threads to a queue in few calls; made by Queue.sender().
 
     Thread-safe. There is one call at a time: while it is under way, messages
@@ -25,6 +26,10 @@ class Sender:
     """
 
     __module__ = "rqsqs"
+    _instead = (
+        "pass the URL, the prefix and the queue's name instead; "
+        "rqsqs.connect(url, prefix=prefix).queue(name).sender() makes another one"
+    )
     __slots__ = ("_queue", "_sending")
 
     def __init__(self, queue: Queue, linger: float, max_batch: int) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 import botocore.client
 import botocore.session
 
+from rqsqs._not_copied import NotCopied
 from rqsqs.limits import AWS, Limits
 from rqsqs.models import Durability
 
@@ -31,8 +32,10 @@ _lock = threading.RLock()
 _hooks: list[_Hook] = []
 
 
-class Patch:
+class Patch(NotCopied):
     """A patch in force; `undo()` or the end of a `with` block ends it. Made by patch()."""
+
+    _instead = "call patch() in each process"
 
     def __init__(self, place: Place, is_for_all: bool) -> None:
         self._place = place

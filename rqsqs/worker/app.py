@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from rqsqs import _arguments as arguments
 from rqsqs import _settings
+from rqsqs._not_copied import NotCopied
 from rqsqs._settings import QueueSettings
 from rqsqs.errors import InvalidParameterValue, UsageError
 from rqsqs.limits import NATIVE
@@ -36,7 +37,7 @@ M = TypeVar("M", bound=middlewares.Function)
 log = logging.getLogger("rqsqs.worker")
 
 
-class Worker:
+class Worker(NotCopied):
     """Serves queues with functions of the application.
 
     Args:
@@ -47,8 +48,7 @@ class Worker:
             many threads, coroutine functions on the event loop.
         heartbeat_interval: seconds between two heartbeats, 0.05 to 3600. What a worker holds stays invisible to others
             for two intervals after each of them; the queue's visibility timeout plays no part.
-        shutdown_timeout: seconds that handlers get to finish when the worker is stopped; then their messages are given
-            back.
+        shutdown_timeout: seconds that handlers get to finish after a stop; then their messages are given back.
         linger: seconds for which messages may gather while they come one close upon the other and handlers take less
             than 5 ms: they are fetched and deleted by fewer calls. A worker that has nothing to do takes the next
             message at once.

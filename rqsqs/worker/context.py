@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+from rqsqs._not_copied import NotCopied
 from rqsqs.errors import UsageError
 from rqsqs.worker.outcomes import MessageLost
 
@@ -22,7 +23,7 @@ _current: ContextVar[Job | None] = ContextVar("rqsqs-job", default=None)
 SHOWN = 10  # messages of a batch that a log record names
 
 
-class Context:
+class Context(NotCopied):
     """One call of a handler.
 
     Attributes:
@@ -33,6 +34,7 @@ class Context:
     """
 
     __module__ = "rqsqs.worker"
+    _instead = "pass what you need of it instead, as the bodies of its messages"
     __slots__ = ("_ends", "_job", "consumer_id", "messages", "queue")
 
     def __init__(self, job: Job, queue: str, consumer_id: str, messages: Sequence[AnyMessage], ends: float) -> None:

@@ -679,6 +679,38 @@ def test_the_end_of_a_loop_is_an_answer_for_each_task(server: Server, prefix: st
     ]
 
 
+def test_an_asyncio_sender_belongs_to_the_event_loop_of_its_connection(server: Server, prefix: str) -> None:
+    connection = aio.connect(server.url, prefix=prefix)
+    sender = connection.queue("q").sender()
+
+    async def use() -> None:
+        await connection.create_queue("q")
+        await sender.send("x")
+        await sender.flush()
+
+    asyncio.run(use())
+    for call in (lambda: sender.send("y"), sender.flush, sender.close):
+        with pytest.raises(rqsqs.UsageError, match="belongs to one event loop"):
+            asyncio.run(call())
+    assert not sender._sending._is_closed
+
+
+def test_an_asyncio_sender_that_nobody_used_closes_in_any_event_loop_and_after_its_connection(
+    server: Server, prefix: str
+) -> None:
+    connection = aio.connect(server.url, prefix=prefix)
+    sender = connection.queue("q").sender()
+    asyncio.run(sender.flush())
+
+    async def close() -> None:
+        await connection.create_queue("q")
+        await connection.close()
+        await sender.close()
+        await sender.close()
+
+    asyncio.run(close())
+
+
 def test_an_asyncio_sender_closes_and_refuses(server: Server, prefix: str) -> None:
     async def main() -> None:
         async with aio.connect(server.url, prefix=prefix) as connection:

@@ -18,6 +18,7 @@ FLOORS = [  # from the ground; a module imports from floors below and from its o
         "_causes",
         "_math_expressions",
         "_metric_math",
+        "_not_copied",
         "_text",
         "_toml_files",
         "_tracebacks",

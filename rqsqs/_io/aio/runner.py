@@ -94,13 +94,17 @@ class Transport:
         """
         if self._is_closed:
             raise UsageError("this connection is closed; open a new one")
-        loop = asyncio.get_running_loop()
         if self._link is None:
-            self._link, self._loop = Link.share(self.url, self.options), loop
+            self._link, self._loop = Link.share(self.url, self.options), asyncio.get_running_loop()
             self._link.counters.join(self)
-        elif self._loop is not loop or self._link.pid != os.getpid():
-            raise UsageError("an asyncio connection belongs to one event loop of one process; open one in each")
+        self.check_loop()
         return self._link
+
+    def check_loop(self) -> None:
+        """Raises UsageError if it was used before in another event loop, or by the process that forked this one."""
+        link = self._link
+        if link is not None and (self._loop is not asyncio.get_running_loop() or link.pid != os.getpid()):
+            raise UsageError("an asyncio connection belongs to one event loop of one process; open one in each")
 
     def statistics(self) -> Statistics:
         return Statistics() if self._link is None else self._link.counters.statistics()

@@ -73,11 +73,13 @@ class Sending:
 
     async def flush(self) -> None:
         """Wait until all that came before is sent, or has failed."""
+        self._transport.check_loop()
         if self._is_busy:
             await self._wait_for(None, None)
 
     async def close(self) -> None:
         """Take no more, and wait for what was taken."""
+        self._transport.check_loop()
         self._is_closed = True
         await self.flush()
 
