@@ -6,6 +6,7 @@ import base64
 import contextlib
 import itertools
 import random
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -33,13 +34,14 @@ def _of_one(bench: Bench, cls: type[Contestant], size: int, count: int) -> float
     with contextlib.closing(cls(bench.server.url)) as contestant:
         contestant.create()
         contestant.send(["x"])  # whatever the first message brings along
+    before = _used(bench)
+    with contextlib.closing(cls(bench.server.url)) as contestant:
         body = base64.b64encode(random.Random(size).randbytes(size)).decode()[:size]  # nobody can compress it
         batch = 100 if cls in (Native, Streams) else 10
         some = count if cls in (Native, Streams) else count // 10
-        before = _used(bench)
         for _ in range(max(1, some // batch)):
             contestant.send([body] * batch)
-        return (_used(bench) - before) / (max(1, some // batch) * batch) - size
+    return (_used(bench) - before) / (max(1, some // batch) * batch) - size
 
 
 def of_everything(bench: Bench, size: int, count: int) -> dict[str, float]:
@@ -92,5 +94,9 @@ def _send(queue: rqsqs.Queue, size: int, numbers: range, options: dict[str, Call
 
 
 def _used(bench: Bench) -> int:
-    used: int = bench.client.info("memory")["used_memory"]
+    """Bytes, once the server has given up what it needed for calls and for connections that are closed."""
+    last, used = 0, 1 << 60
+    while used < last - 1000 or not last:
+        time.sleep(0.15)
+        last, used = used, bench.client.info("memory")["used_memory"]
     return used

@@ -18,11 +18,16 @@ from benchmarks.server import Bench, Costs, spent
 
 MINIMUM, KEPT = "minimum (M)", "minimum that keeps answers (K)"
 
-SEND = """
+BEGIN = """
 local call = redis.call
-call("HGET", KEYS[1], "plain")
+call("HGET", KEYS[1], "%s")
 local time = call("TIME")
 local now = time[1] .. string.sub("00000" .. time[2], -6)
+"""
+
+SEND = (
+    BEGIN % "plain"
+    + """
 local key = now .. ARGV[1]
 if #ARGV == 2 then
   call("RPUSH", KEYS[2], key, ARGV[2])
@@ -38,14 +43,17 @@ call("EXISTS", KEYS[3])
 -- KEPT call("SET", KEYS[4], key, "PX", "120000", "GET")
 return now
 """
+)
 
-RECEIVE = """
-local call = redis.call
-call("HGET", KEYS[1], "quick")
-local time = call("TIME")
-local now = string.sub(time[1] .. string.sub("00000" .. time[2], -6), 1, 13)
+LOOK = (
+    BEGIN % "quick"
+    + """
+now = string.sub(now, 1, 13)
 call("ZCOUNT", KEYS[4], "-inf", now .. "999")
-local popped = call("LPOP", KEYS[2], ARGV[1])
+"""
+)
+
+HAND_OUT = """
 local score, scores = string.format("%d001", now + 30000), {}
 for i = 1, #popped, 2 do
   local member = popped[i] .. now
@@ -59,6 +67,8 @@ call("EXISTS", KEYS[5])
 return popped
 """
 
+RECEIVE = LOOK + 'local popped = call("LPOP", KEYS[2], ARGV[1])' + HAND_OUT
+
 DELETE = """
 redis.call("ZREM", KEYS[2], unpack(ARGV))
 return redis.call("HDEL", KEYS[1], unpack(ARGV))
@@ -69,11 +79,9 @@ KEYS = ("meta ready wakeups/call", "meta ready store inflight wakeups/call stats
 
 # Each group has a list, whose name begins as ARGV[1], and a place in a ring: the group whose turn is over goes to the
 # end, and so does one that comes in.
-FAIR_SEND = """
-local call = redis.call
-call("HGET", KEYS[1], "plain")
-local time = call("TIME")
-local now = time[1] .. string.sub("00000" .. time[2], -6)
+FAIR_SEND = (
+    BEGIN % "plain"
+    + """
 local key
 local new = {}
 for i = 2, #ARGV, 3 do
@@ -96,13 +104,11 @@ call("EXISTS", KEYS[3])
 -- KEPT call("SET", KEYS[4], key, "PX", "120000", "GET")
 return now
 """
+)
 
-FAIR_RECEIVE = """
-local call = redis.call
-call("HGET", KEYS[1], "quick")
-local time = call("TIME")
-local now = string.sub(time[1] .. string.sub("00000" .. time[2], -6), 1, 13)
-call("ZCOUNT", KEYS[4], "-inf", now .. "999")
+FAIR_RECEIVE = (
+    LOOK
+    + """
 local left = ARGV[2] / 2
 local turns = call("ZRANGE", KEYS[2], "0", string.format("%d", left - 1))
 local last = call("ZRANGE", KEYS[2], "-1", "-1", "WITHSCORES")[2]
@@ -128,19 +134,10 @@ end
 if #gone > 0 then
   call("ZREM", KEYS[2], unpack(gone))
 end
-local score, scores = string.format("%d001", now + 30000), {}
-for i = 1, #popped, 2 do
-  local member = popped[i] .. "@" .. now
-  popped[i], scores[i], scores[i + 1] = member, score, member
-end
-call("HSET", KEYS[3], unpack(popped))
-call("ZADD", KEYS[4], unpack(scores))
 call("HINCRBY", KEYS[1], "grouped", -#popped / 2)
-call("EXISTS", KEYS[5])
--- KEPT call("SET", KEYS[6], scores[2], "PX", "120000")
--- KEPT call("HINCRBY", KEYS[7], "A", "1")
-return popped
 """
+    + HAND_OUT
+)
 
 
 class Minimal:

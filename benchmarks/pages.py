@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks import report, targets
 from benchmarks.charts import Bar, Chart
-from benchmarks.contestants import OURS, Contestant, Fleet, Lists, Streams
+from benchmarks.contestants import OURS, Fleet, Lists, Streams
 from benchmarks.growth import LEAST
 from benchmarks.peers import PEERS, missing
 from benchmarks.suite import Goal, Results, number
@@ -69,23 +69,21 @@ def summary(r: Results) -> str:
     """The page in a sentence, from what was measured."""
     parts = []
     for batch, what in ((1, "single messages"), (10, "messages in batches of ten")):
-        rates = {name: r.facts.get(f"rate {batch} {name}") for name in [Fleet.name, Streams.name, *_names(PEERS)]}
-        ours, bare = rates[Fleet.name], rates[Streams.name]
-        others = {name: rates[name] or 0.0 for name in _names(PEERS) if rates[name]}
-        if not ours or not bare:
+        shares = {cls.name: r.facts.get(f"share {batch} {cls.name}", 0.0) for cls in (Fleet, *PEERS)}
+        ours = shares.pop(Fleet.name)
+        if not ours:
             continue
-        text = f"**{ours / bare:.1f} times** as many {what} as consumers of bare Redis streams"
-        if others:
-            best = max(others, key=others.__getitem__)
-            text += f", **{ours / others[best]:.1f} times** as many as the best other queue ({best})"
+        text = f"{_times(ours)} {what} as consumers of bare Redis streams"
+        if best := max(shares, key=shares.__getitem__) if any(shares.values()) else "":
+            text += f" and {_times(ours / shares[best])} as the best other queue on Redis ({best})"
         parts.append(text)
     if not parts:
         return "**The one thing to know:** nothing was measured yet: run `make bench`."
-    return f"**The one thing to know:** in the last run, rqsqs workers handled {'; and '.join(parts)}."
+    return f"**The one thing to know:** in the last run, rqsqs workers handled {'; they handled '.join(parts)}."
 
 
-def _names(classes: Sequence[type[Contestant]]) -> list[str]:
-    return [cls.name for cls in classes]
+def _times(ratio: float) -> str:
+    return "**as many**" if 0.95 <= ratio < 1.05 else f"**{ratio:.1f} times** as many"
 
 
 def pictures(charts: Mapping[str, Chart]) -> str:

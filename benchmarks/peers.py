@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -250,8 +250,30 @@ class PyRSMQ(Contestant):
             self.queue.deleteMessage(id=handle).execute()
 
 
-class BullMQPython(Contestant):
-    """bullmq: Queue.add and addBulk, Worker.getNextJob, moveToCompleted. Asynchronous, driven call by call here."""
+class Asynchronous(Contestant):
+    """A client that is written for asyncio, driven call by call here."""
+
+    def open(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.run(self.connect())
+
+    def close(self) -> None:
+        self.run(self.disconnect())
+        self.loop.close()
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Its result."""
+        return self.loop.run_until_complete(coroutine)
+
+    async def connect(self) -> None:
+        raise NotImplementedError
+
+    async def disconnect(self) -> None:
+        raise NotImplementedError
+
+
+class BullMQPython(Asynchronous):
+    """bullmq: Queue.add and addBulk, Worker.getNextJob, moveToCompleted."""
 
     name = "bullmq (Python)"
     needs = "bullmq"
@@ -259,43 +281,34 @@ class BullMQPython(Contestant):
     setup = "`Queue.add`, `addBulk`, `Worker.getNextJob`, `moveToCompleted`, in Python, call by call"
     guarantee = "needs a running `Worker` with its check for stalled jobs"
 
-    def open(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.tokens = 0
-        self.loop.run_until_complete(self._open())
-
-    async def _open(self) -> None:
+    async def connect(self) -> None:
         from bullmq import Queue, Worker
 
+        self.tokens = 0
         options = {"connection": self.url}
         self.queue = Queue(QUEUE, options)
         self.worker = Worker(QUEUE, None, {**options, "autorun": False})
 
-    def close(self) -> None:
-        async def close() -> None:
-            await self.queue.close()
-            await self.worker.close()
-
-        self.loop.run_until_complete(close())
-        self.loop.close()
+    async def disconnect(self) -> None:
+        await self.queue.close()
+        await self.worker.close()
 
     def send(self, bodies: Sequence[str]) -> None:
         options = {"removeOnComplete": True}
         if len(bodies) == 1:
-            self.loop.run_until_complete(self.queue.add("j", {"b": bodies[0]}, options))
+            self.run(self.queue.add("j", {"b": bodies[0]}, options))
         else:
-            jobs = [{"name": "j", "data": {"b": body}, "opts": options} for body in bodies]
-            self.loop.run_until_complete(self.queue.addBulk(jobs))
+            self.run(self.queue.addBulk([{"name": "j", "data": {"b": body}, "opts": options} for body in bodies]))
 
     def receive(self, count: int, wait: float = 0) -> list[tuple[str, Any]]:
         self.tokens += 1
         token = f"{self.worker.id}:{self.tokens}"
-        job = self.loop.run_until_complete(self.worker.getNextJob(token))
+        job = self.run(self.worker.getNextJob(token))
         return [(job.data["b"], (job, token))] if job else []
 
     def delete(self, handles: Sequence[Any]) -> None:
         for job, token in handles:
-            self.loop.run_until_complete(job.moveToCompleted(None, token, False))
+            self.run(job.moveToCompleted(None, token, False))
 
 
 class Dramatiq(Contestant):
@@ -340,8 +353,8 @@ class Dramatiq(Contestant):
             self.consumer.ack(handle)
 
 
-class Saq(Contestant):
-    """saq: Queue.enqueue, dequeue, Job.finish. Asynchronous, driven call by call here."""
+class Saq(Asynchronous):
+    """saq: Queue.enqueue, dequeue, Job.finish."""
 
     name = "saq"
     needs = "saq"
@@ -349,33 +362,28 @@ class Saq(Contestant):
     setup = "`Queue.enqueue`, `dequeue`, `Job.finish`, call by call"
     guarantee = "needs a running `Worker` whose sweep finds stuck jobs"
 
-    def open(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.loop.run_until_complete(self._open())
-
-    async def _open(self) -> None:
+    async def connect(self) -> None:
         from saq import Queue
 
         self.queue = Queue.from_url(self.url, name=QUEUE)
         await self.queue.connect()
 
-    def close(self) -> None:
-        self.loop.run_until_complete(self.queue.disconnect())
-        self.loop.close()
+    async def disconnect(self) -> None:
+        await self.queue.disconnect()
 
     def send(self, bodies: Sequence[str]) -> None:
         for body in bodies:
-            self.loop.run_until_complete(self.queue.enqueue("j", b=body, ttl=-1))
+            self.run(self.queue.enqueue("j", b=body, ttl=-1))
 
     def receive(self, count: int, wait: float = 0) -> list[tuple[str, Any]]:
-        job = self.loop.run_until_complete(self.queue.dequeue(timeout=wait or 0.05))
+        job = self.run(self.queue.dequeue(timeout=wait or 0.05))
         return [(job.kwargs["b"], job)] if job else []
 
     def delete(self, handles: Sequence[Any]) -> None:
         from saq.job import Status
 
         for job in handles:
-            self.loop.run_until_complete(job.finish(Status.COMPLETE))
+            self.run(job.finish(Status.COMPLETE))
 
 
 PEERS: tuple[type[Contestant], ...] = (Dramatiq, PyRSMQ, BullMQ, BullMQPython, Saq, RQSimple, RQ, Celery)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import statistics
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -21,7 +22,7 @@ from rqsqs import aio
 if TYPE_CHECKING:
     from benchmarks.suite import Results
 
-BODY = "x" * 100
+BODY, STREAM = "x" * 100, "stream"
 CALLERS = (1, 64)
 BARE, ALONE, SHARED = "bare XADD", "queue.send", "queue.sender"
 
@@ -35,17 +36,11 @@ def measure(bench: Bench, rounds: int, messages: int) -> Costs:
     with rqsqs.connect(url) as connection, redis.Redis.from_url(url) as client:
         queue = connection.create_queue("bench")
         with queue.sender() as sender:
-            sends: dict[str, Callable[[str], Any]] = {
-                BARE: lambda body: client.xadd("stream", {"b": body}),
-                ALONE: queue.send,
-                SHARED: sender.send,
-            }
             for _ in range(rounds):
-                for callers in CALLERS:
-                    for what, send in sends.items():
-                        costs[what, callers, "threads"].append(_threads(send, callers, messages // callers))
+                for callers, what, send in _turns(client, queue, sender):
+                    costs[what, callers, "threads"].append(_threads(send, callers, messages // callers))
                 queue.purge()
-                client.delete("stream")
+                client.delete(STREAM)
     asyncio.run(_measure_tasks(url, rounds, messages, costs))
     return costs
 
@@ -54,17 +49,18 @@ async def _measure_tasks(url: str, rounds: int, messages: int, costs: Costs) -> 
     async with aio.connect(url) as connection, redis.asyncio.Redis.from_url(url) as client:
         queue = await connection.create_queue("bench")
         async with queue.sender() as sender:
-            sends: dict[str, Callable[[str], Any]] = {
-                BARE: lambda body: client.xadd("stream", {"b": body}),
-                ALONE: queue.send,
-                SHARED: sender.send,
-            }
             for _ in range(rounds):
-                for callers in CALLERS:
-                    for what, send in sends.items():
-                        costs[what, callers, "tasks"].append(await _tasks(send, callers, messages // callers))
+                for callers, what, send in _turns(client, queue, sender):
+                    costs[what, callers, "tasks"].append(await _tasks(send, callers, messages // callers))
                 await queue.purge()
-                await client.delete("stream")
+                await client.delete(STREAM)
+
+
+def _turns(client: Any, queue: Any, sender: Any) -> Iterator[tuple[int, str, Callable[[str], Any]]]:
+    """A round: callers, what they use, and its send; of threads or of tasks."""
+    ways = {BARE: lambda body: client.xadd(STREAM, {"b": body}), ALONE: queue.send, SHARED: sender.send}
+    for callers, (what, send) in itertools.product(CALLERS, ways.items()):
+        yield callers, what, send
 
 
 def _threads(send: Callable[[str], Any], callers: int, each: int) -> tuple[float, float]:

@@ -224,14 +224,19 @@ def test_the_pages_hold_what_was_measured(tmp_path: Path) -> None:
     grown.grow(Grown("standard, 2 queues", 10, 1.3, 0.5))
     also.grow(Grown("standard, 10 queues", 10, 1.9, 1.5, is_most=True))
     main_.draw("rate-1", "Messages per second", "single", {"rqsqs worker": 1234.0, "<others> & more": 10.0})
-    main_.facts |= {"rate 1 rqsqs worker": 300.0, "rate 1 bare streams": 100.0, "rate 1 RQ": 10.0}
+    main_.facts |= {"share 1 rqsqs worker": 3.0, "share 1 bare streams": 1.0, "share 1 RQ": 0.1}
+    main_.facts |= {"share 10 rqsqs worker": 1.01, "share 10 RQ": 2.02}
     main_.text.append("a table")
     second.text.append("another table")
     pages.write(tmp_path, [main_, second], [grown, also], 3)
 
     text = (tmp_path / "performance.md").read_text("utf-8")
-    assert "**3.0 times** as many single messages as consumers of bare Redis streams" in text
-    assert "**30.0 times** as many as the best other queue (RQ)" in text
+    assert (
+        "rqsqs workers handled **3.0 times** as many single messages as consumers of bare Redis streams "
+        "and **30.0 times** as many as the best other queue on Redis (RQ); "
+        "they handled **as many** messages in batches of ten as consumers of bare Redis streams "
+        "and **0.5 times** as many as the best other queue on Redis (RQ)."
+    ) in text
     assert "| speed | ≤ 1.5 × | 2, behind | 1, reached |" in text
     assert "| depth | ≤ 1.5 × | not measured: no rope | not measured: no rope |" in text
     assert "- Speed: the weather." in text
