@@ -31,10 +31,14 @@ function idempotency.save(slot, number, answer)
 end
 
 -- The answer that the slot knows, which may have another one by now, as a reply. A write, so that waiting for replicas
--- after it means something.
+-- after it means something. What is kept is always packed then: send_message.lua tells from the length of what it
+-- finds that nothing was repeated.
 function idempotency.again(slot, number, answer)
+  if string.sub(answer, 1, 1) ~= "=" then
+    answer = "=" .. cmsgpack.pack(answer)
+  end
   idempotency.save(slot, string.sub(number, 1, NUMBER) .. "r", answer)
-  return string.sub(answer, 1, 1) == "=" and cmsgpack.unpack(string.sub(answer, 2)) or answer
+  return cmsgpack.unpack(string.sub(answer, 2))
 end
 
 -- Do `work` if it was not done yet, without slot and number in KEYS and ARGV. An error is not an answer.

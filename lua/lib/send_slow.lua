@@ -35,8 +35,9 @@ end
 
 return function()
   local meta, ready = unpack(KEYS)
-  local size = tonumber(ARGV[2])
-  local stride, token, is_check = string.match(ARGV[3], "^(%d)/?(.-)(c?)$")
+  local size = tonumber(ARGV[1])
+  local given_us, stride, token, is_check = string.match(ARGV[2], "^(%d*)/?(%d?)/?(.-)(c?)r?$")
+  stride = stride == "" and WITHOUT_OPTIONS or stride
   local limit, delay, fair, window, topology, partition, plain, metrics, timeline = unpack(redis.call("HMGET", meta,
     "MaximumMessageSize", "DelaySeconds", "fair", "DeduplicationWindow", "topology", "partition", "plain", "Metrics",
     "Timeline"))
@@ -54,7 +55,7 @@ return function()
   elseif size > tonumber(limit) then
     return redis.error_reply("MESSAGE_TOO_LARGE " .. limit)
   end
-  local now_us, now = require("lib.clock")(ARGV[1], true)
+  local now_us, now = require("lib.clock")(given_us, true)
   local now_ms, base = tonumber(now), string.match(meta, ".*:")
   local queue_delay_ms, queue_window_ms = (delay or 0) * 1000, (window or 300) * 1000
   require("lib.large").note(base, size)
@@ -62,7 +63,7 @@ return function()
   local duplicates, bytes = 0, 0
   local caller = timeline and timeline.caller(require("lib.idempotency").caller())
 
-  for i = 4, #ARGV, tonumber(stride) do
+  for i = 3, #ARGV, tonumber(stride) do
     local key, record = now_us .. ARGV[i], ARGV[i + 1]
     local due, group, dedup_id, own_window = "", "", "", ""
     if stride ~= WITHOUT_OPTIONS then

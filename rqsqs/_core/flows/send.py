@@ -43,7 +43,7 @@ class SendOne(Operation):
     __slots__ = ("_limits", "_name", "_partition", "_queue", "_record", "_size")
 
     script = "send_message"
-    repeat_mark: int | None = 2
+    repeat_mark: int | None = operations.REPEAT_MARK
     keeps_answer = False
     undo = durability = None
 
@@ -54,8 +54,10 @@ class SendOne(Operation):
         self._name = name = ids.tails() + "000"
         self.keys = p.found_keys.get(operations.SEND) or p.keys(operations.SEND)
         clock = p.space.clock
-        now = "" if clock is None else p.space.now_us()
-        self.args = (now, str(size), "2" if q.checked % operations.CHECK_EVERY else "2c", name, record)
+        how = "" if clock is None else f"{p.space.now_us()}/2/"
+        if not q.checked % operations.CHECK_EVERY:
+            how = f"{how or '/2/'}c"
+        self.args = (str(size), how, name, record)
 
     def parse(self, reply: Any) -> Any:
         """The SentMessage, or a flow where there is more to do."""

@@ -22,6 +22,7 @@ from rqsqs._core.operations.receive import (
 )
 from rqsqs._core.operations.send import (
     MIN_WINDOW_MS,
+    REPEAT_MARK,
     SEND,
     SEND_FIFO,
     Moved,

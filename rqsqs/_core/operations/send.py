@@ -14,6 +14,7 @@ from rqsqs.models import Durability
 
 SEND = "meta ready wakeups"
 SEND_FIFO = "meta available wakeups timer"
+REPEAT_MARK = 1  # the argument of a send to a standard queue that tells of a repetition
 MIN_WINDOW_MS = 120_000  # a deduplication window that outlasts all repetitions of a call
 
 
@@ -70,8 +71,9 @@ def send_messages(
     tail, node = ids.tails(), p.node
     names = [tail + position for position in ids.POSITIONS[: len(messages)]]
     special = not all([m.is_plain for m in messages])
-    stride = (f"6/{token}" if token else "6") if special else "2"
-    args: list[Arg] = [now, str(size), f"{stride}c" if check else stride]
+    args: list[Arg] = [str(size), f"{now}/6/{token}" if special else f"{now}/2/" if now or check else ""]
+    if check:
+        args[1] = f"{args[1]!s}c"
     for name, m in zip(names, messages, strict=True):
         args.append(name)
         args.append(m.record)
@@ -88,7 +90,7 @@ def send_messages(
             news.append(topology)
         return parse_sent(reply, names, node)
 
-    return Operation("send_message", p.keys(SEND), tuple(args), parse, durability=durability, repeat_mark=2)
+    return Operation("send_message", p.keys(SEND), tuple(args), parse, durability=durability, repeat_mark=REPEAT_MARK)
 
 
 def sent_topology(reply: bytes | list[bytes]) -> bytes:

@@ -13,7 +13,7 @@ from rqsqs._core.receipts import Receipt
 from rqsqs.limits import Limits
 from rqsqs.models import Durability, Failure
 
-DELETE = "meta store inflight"
+DELETE = "store inflight"
 DELETE_FIFO = "meta available inflight state wakeups"
 CHANGE = "meta store inflight wakeups timer"
 CHANGE_FIFO = "meta available inflight state wakeups timer"
