@@ -169,13 +169,15 @@ class Executor:
 
     def _run_jobs(self, work: ThreadWork) -> None:
         jobs, done = work.jobs, work.done
-        with contextlib.suppress(IndexError):
-            while True:
+        try:
+            while jobs:
                 work.job = jobs[0]  # it is never nowhere, wherever the thread dies
                 work.job = job = jobs.popleft()
                 job.run()
                 done.append(job)
                 work.job = None
+        except IndexError:  # the watch has taken it meanwhile
+            work.job = None
         self._conclude(done, work)
 
     def _sleep(self, work: ThreadWork, seconds: float | None) -> None:
@@ -194,13 +196,11 @@ class Executor:
                 work.wakes.get_nowait()
 
     def _recover(self, work: ThreadWork, error: BaseException) -> None:
-        """Its thread died: the messages it held are tried again, and others do what it was about to do. May be called
-        again if it dies, too."""
+        """Its thread died: what it held is tried again, others do what it was about to do. Once more if it dies."""
         with self._lock:
             self._mark_awake(work)
             job = work.job
-            is_begun = job is not None and job.began != job.since
-            if job is not None and is_begun and not job.is_settled and job not in (*work.done, *self._taken):
+            if job and job.began != job.since and not job.is_settled and job not in (*work.done, *self._taken):
                 if not job.errors:  # it died before the handler had ended
                     job.errors = [error] * len(job.deliveries)
                     job.seconds = time.monotonic() - job.began

@@ -72,7 +72,10 @@ class Fetcher:
             if received and time.time() * 1000 - int(received[0].received_ms) > extension_ms:
                 lost = self._lost_of(queue, received)  # this process stood still, or the clocks differ
                 received = [d for d in received if d not in lost]
-            got, unreadable = self._readable(queue, received)
+            if not queue.ref.is_fifo and are_plain(received):
+                got = received
+            else:
+                got, unreadable = self._readable(queue, received)
         except Closed:
             pass
         except Exception as e:
@@ -86,7 +89,8 @@ class Fetcher:
                 queue.is_full = len(got) >= asked or (is_careful and len(got) == 1) or not queue.is_open
                 if not queue.is_backlogged:
                     self.scheduler.forget_idleness(queue)
-                self.settler.deleted(queue, finished)
+                if finished:
+                    self.settler.deleted(queue, finished)
                 self._take(queue, got, unreadable, is_careful)
             else:
                 queue.is_backlogged = False
@@ -101,8 +105,6 @@ class Fetcher:
     def _readable(self, queue: WorkerQueue, received: Sequence[Delivery]) -> tuple[list[Delivery], list[Outcome]]:
         """Messages that can be handled, and outcomes of the others: a damaged one has failed, and those behind it in
         its group (FIFO) go back."""
-        if are_plain(received):
-            return list(received), []
         good: list[Delivery] = []
         rest: list[Outcome] = []
         stopped: set[str] = set()

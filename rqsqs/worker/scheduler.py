@@ -75,14 +75,14 @@ class Scheduler:
             work.began = time.monotonic()
             return first, 0, None
         pause = None
-        is_full = self._is_full()
+        is_full = self.free_slots() <= 0
         queues = self.queues if len(self.queues) == 1 else sorted(self.queues, key=lambda queue: queue.served)
         for queue in queues:
-            if self._must_settle(queue):
+            if (queue.outcomes or queue.finished) and self._must_settle(queue):
                 queue.is_settling = True
                 work.settling = queue
                 return queue, 0, None
-            if not is_full and self._has_burst(queue):
+            if not is_full and queue.waiting and self._has_burst(queue):
                 self._take_burst(work, queue)
                 return queue, 0, None
             slots = 0 if is_full else self._wanted(queue)
@@ -101,7 +101,7 @@ class Scheduler:
         return queue.ahead(self._prefetch) if queue.is_quick else 0
 
     def has_calls(self) -> bool:
-        is_full = self._is_full()
+        is_full = self.free_slots() <= 0
         return any(
             self._must_settle(queue) or (not is_full and (self._has_burst(queue) or self._wanted(queue)))
             for queue in self.queues
@@ -118,9 +118,6 @@ class Scheduler:
         if len(self.queues) == 1:
             return self._concurrency - self.queues[0].running - self.queues[0].reserved
         return self._concurrency - sum(queue.running + queue.reserved for queue in self.queues)
-
-    def _is_full(self) -> bool:
-        return self.free_slots() <= 0
 
     def _must_settle(self, queue: WorkerQueue) -> bool:
         """Is there something to release, or to delete that no fetch is going to delete?"""
@@ -234,6 +231,8 @@ class Scheduler:
 
     def forget_idleness(self, queue: WorkerQueue) -> None:
         """A queue that had nothing to do for a while is the next one now, but does not make up for what it missed."""
+        if len(self.queues) == 1:
+            return
         busy = [other.served for other in self.queues if other.is_backlogged]
         queue.served = max(queue.served, min(busy, default=0.0) - 1 / queue.handler.weight)
 

@@ -132,8 +132,8 @@ class WorkerQueue:
 
     def portions(self, got: Sequence[Delivery]) -> list[list[Delivery]]:
         """The messages of each call of the handler. Those of a FIFO group stay together."""
-        size = self.handler.size
-        if size == 1:
+        size = self.handler.batch
+        if size <= 1:
             return [[d] for d in got]
         if not self.ref.is_fifo:
             return [list(got[i : i + size]) for i in range(0, len(got), size)]

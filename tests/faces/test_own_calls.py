@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 import rqsqs
 from rqsqs import aio
 from rqsqs._io import tuning
-from tests.clusters import ALL_ON_CLUSTER
+from tests.clusters import ALL_ON_CLUSTER, until
 
 PACKAGE = str(Path(rqsqs.__file__).parent) + os.sep
 ROUTING = 4 if ALL_ON_CLUSTER else 0  # to find the server that has the slot
@@ -45,6 +46,20 @@ class Counter:
     @property
     def names(self) -> list[str]:
         return [frame.f_code.co_qualname for frame in self.frames]
+
+
+class SinceWoken:
+    """Lists the functions of ours that were entered, or gone on with, since this thread waited for something to read
+    last."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
+        if event == "c_return" and getattr(argument, "__name__", "") == "poll":
+            self.names.clear()
+        elif event == "call" and frame.f_code.co_filename.startswith(PACKAGE):
+            self.names.append(frame.f_code.co_qualname)
 
 
 @pytest.fixture
@@ -135,6 +150,29 @@ def test_asyncio_operations_take_few_calls(server_url: str, prefix: str, calls: 
     for name, counter in counted.items():
         assert len(counter.names) <= MOST[name], (name, counter.names)
         assert len(counter.names) > 5
+
+
+@pytest.mark.parametrize(("name", "most"), [("orders", 26), ("orders.fifo", 29)])
+def test_a_message_reaches_a_receive_that_waits_in_few_calls(
+    server_url: str, prefix: str, name: str, most: int
+) -> None:
+    with rqsqs.connect(server_url, prefix=prefix) as connection:
+        queue = connection.create_queue(name)
+        since = SinceWoken()
+        got: list[rqsqs.Message] = []
+
+        def wait() -> None:
+            sys.setprofile(since)
+            got.extend(queue.receive(wait=60))
+            sys.setprofile(None)
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        until(connection.transport.link.waiting.watched, "it does not wait")
+        connection.queue(name).send("here", **({"group": "g"} if queue.is_fifo else {}))
+        thread.join(60)
+        assert [message.body for message in got] == ["here"]
+        assert 0 < len(since.names) <= most + ROUTING, since.names
 
 
 def test_fifo_operations_take_few_calls(server_url: str, prefix: str, calls: Callable[[], Counter]) -> None:

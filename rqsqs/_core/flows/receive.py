@@ -10,7 +10,7 @@ from typing import Any
 from msgpack import unpackb
 
 from rqsqs._core import operations, portions
-from rqsqs._core.delivery import Delivery, are_plain
+from rqsqs._core.delivery import Delivery
 from rqsqs._core.envelope import BODY_TYPES, NO_HEADERS, OBJECT, UNREADABLE, is_newer
 from rqsqs._core.flows.send import send_messages
 from rqsqs._core.flows.settle import DELETED, by_partition, delete_at, delete_messages, fail_refused
@@ -348,7 +348,7 @@ def _completed(q: QueueRef, spec: ReceiveSpec, received: list[Delivery]) -> Flow
                 got = yield from holding(received, _look_once_more(p, spec, len(received)))
                 last = got.messages if got is not None else []
                 received += last
-    if not are_plain(received) and _may_be_newer(received):
+    if _may_be_newer(received):
         yield from _stop_at_newer(q, spec, received)
     return received
 
@@ -384,8 +384,6 @@ def _stop_at_newer(q: QueueRef, spec: ReceiveSpec, received: Sequence[Delivery])
 
 def readable(found: Sequence[Delivery], *, must: bool) -> list[Delivery]:
     """Pass over what cannot be read, and tell the logger. MessageDamaged if there `must` be something and is not."""
-    if are_plain(found):
-        return list(found)
     good, trouble = [], None
     for d in found:
         damage = d.damage

@@ -192,6 +192,9 @@ class Polling:
                     yield from holding(found, _pass_on(q.home, _lists(self.blocked_on)))
                 if not found and self.left > 0:
                     order = yield from self._block()
+                    got, _ = self.answers.get(q.home, (None, ""))
+                    if got is not None and self._is_whole(got):
+                        return got.messages
                 if not order:
                     yield from holding(found, self._leave())
                     if self.counted != (not found):
@@ -207,6 +210,19 @@ class Polling:
                     self.duties[q.home] = Duty(0, 0)
                 yield from self._leave()
             raise
+
+    def _is_whole(self, got: Received) -> bool:
+        """Does the answer to the receive that was sent along have messages, and leave nothing else to be done? This is
+        what happens when a message comes, and time counts then."""
+        q = self.q
+        return (
+            len(got.messages) > 0
+            and got.topology == q.topology
+            and got.wake_at_ms != got.now_ms
+            and self.blocked_on == q.partitions
+            and not (got.missing_dlq or self.counted or self.owed)
+            and len(self.duties) == (q.home in self.duties)  # that duty is over with the messages
+        )
 
     def _look(self, order: tuple[Partition, ...]) -> Flow[list[Delivery]]:
         """Ask partitions until there are enough messages."""

@@ -71,7 +71,7 @@ class BlockingWait:
                 one.channel.connection.send_packed_command(commands, check_health=False)
             first = self._first(deadline + tuning.GRACE_S, wake_at)
             outcome = self._answer(first)
-            for one in blocked:
+            for one in blocked if len(blocked) > 1 else ():
                 if one is not first:
                     self._end(one)
                     token = self._answer(one)
@@ -100,7 +100,8 @@ class BlockingWait:
         operation, connection = self._operation, one.channel.connection
         try:
             token = connection.read_response(disable_decoding=True)
-            reply = token[0].decode() if token is not None else None
+            if operation is None and token is not None:
+                reply = token[0].decode()
         except rx.ResponseError as e:
             error = e
         if operation is not None:
@@ -179,7 +180,7 @@ class BlockingWait:
 def _readable(blocked: Sequence[Blocked], timeout: float) -> Blocked | None:
     """The first connection with something to read."""
     if len(blocked) == 1:
-        return blocked[0] if blocked[0].channel.connection.can_read(timeout) else None
+        return blocked[0] if blocked[0].channel.connection.read_ahead(timeout) else None
     for one in blocked:
         if one.channel.connection.can_read(0):
             return one

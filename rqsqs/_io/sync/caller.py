@@ -175,6 +175,9 @@ class Caller:
 
     def follow(self, wait: Wait, outcome: Any, operation: Operation | None, slot: CallSlot, is_sent: bool) -> Any:
         """See waits.ended()."""
+        if is_sent and operation is not None and not (operation.keeps_answer or isinstance(outcome, Exception)):
+            self.slots.free.append(slot)  # the common case
+            return outcome if operation.parse is None else operation.parse(outcome)
         steps = ended(self, wait, outcome, operation, slot, is_sent=is_sent)
         result: Any = None
         try:
