@@ -10,6 +10,7 @@ Bodies, secrets and query strings, which may be presigned, are not in it. Lines 
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections import deque
 from typing import TYPE_CHECKING, BinaryIO
@@ -24,6 +25,11 @@ MOST_LINES = 500  # before they are written at once
 ATOMIC = 4096  # bytes that processes can write into one pipe without mixing them (PIPE_BUF)
 
 
+@functools.lru_cache(maxsize=2)
+def _stamp(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+
+
 class AccessLog:
     """Writes to a stream."""
 
@@ -35,9 +41,8 @@ class AccessLog:
     def add(self, exchange: Exchange, status: int) -> None:
         """Note a request that was answered; 499 = its client did not wait."""
         now = time.time()
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
         line = {
-            "time": f"{stamp}.{int(now * 1000) % 1000:03d}Z",
+            "time": f"{_stamp(int(now))}.{int(now * 1000) % 1000:03d}Z",
             "action": exchange.action,
             "queue": "/".join(exchange.queue.partition("?")[0].rsplit("/", 2)[-2:])[-200:],
             "key": exchange.key_id,

@@ -134,6 +134,11 @@ class Authorizer:
             action: of which request, with `params`, conditions are to know; "" = that of the permission.
             params: of the action.
         """
+        keys, _ = self._keys(caller, facts.policy)
+        if not keys:
+            found = self._decisions.get((caller, permission, context.account, facts.policy, ()))
+            if found is not None:
+                return found
         values = ConditionKeys(
             caller,
             action or permission.action,
@@ -145,7 +150,7 @@ class Authorizer:
             now=self._wall_clock(),
             namespace=permission.namespace,
         )
-        return self._decided(caller, permission, facts.policy, values, context)
+        return self._decided(caller, permission, facts.policy, values, keys, context)
 
     def forget(self, account: str, queue: str) -> None:
         """Read the policy and tags of a queue again: they were changed."""
@@ -192,10 +197,15 @@ class Authorizer:
         return not self.decision(caller, permission, without, request, context, action, params).is_allowed
 
     def _decided(
-        self, caller: Caller, permission: Permission, policy: Policy | None, values: ConditionKeys, context: Context
+        self,
+        caller: Caller,
+        permission: Permission,
+        policy: Policy | None,
+        values: ConditionKeys,
+        keys: tuple[str, ...],
+        context: Context,
     ) -> Decision:
         """The decision, remembered for the same values of the condition keys that the policies look at."""
-        keys, _ = self._keys(caller, policy)
         if keys and not TIME_KEYS.isdisjoint(keys):
             return _decide(caller, permission, policy, values, context)
         seen = tuple([_frozen(values(key)) for key in keys]) if keys else ()

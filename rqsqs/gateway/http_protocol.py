@@ -1,4 +1,5 @@
-"""uvicorn's HTTP protocol with the limits that it lacks: on headers, on the time they take, on connections."""
+"""uvicorn's HTTP protocol with the limits that it lacks: on headers, on the time they take, on connections. And a
+response is written at once, not its head and its body one after the other."""
 
 from __future__ import annotations
 
@@ -45,14 +46,17 @@ class LimitedProtocol(HttpToolsProtocol):
         """Count what headers take."""
         if self.transport.is_closing():
             return
-        if self._timer is None and (self._in_headers or self.cycle is None or self.cycle.response_complete):
+        if self.cycle is None or self.cycle.response_complete:
             self._in_headers = True  # of another request
-            self._timer = self.loop.call_later(HEADERS_WITHIN_S, self._too_slow)
         if self._in_headers:
             self._header_bytes += len(data)
         super().data_received(data)
-        if self._in_headers and self._header_bytes > HEADER_BYTES:
+        if not self._in_headers:
+            return
+        if self._header_bytes > HEADER_BYTES:
             self._refuse(b"431 Request Header Fields Too Large")
+        elif self._timer is None and not self.transport.is_closing():
+            self._timer = self.loop.call_later(HEADERS_WITHIN_S, self._too_slow)
 
     def on_message_begin(self) -> None:
         """Another request, perhaps behind the last one in the same packet."""
@@ -67,6 +71,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._refuse(b"431 Request Header Fields Too Large")
         if not self.transport.is_closing():
             super().on_headers_complete()
+            self.cycle.transport = _Joining(self.transport, self.cycle)  # type: ignore[assignment]
             self._cycles = (*[each for each in self._cycles if not each.response_complete], self.cycle)
 
     def on_body(self, body: bytes) -> None:
@@ -117,3 +122,51 @@ class LimitedProtocol(HttpToolsProtocol):
             self._forsake()
             self.transport.write(b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
             self.transport.close()
+
+
+class _Joining:
+    """What the response to a request is written to. A head that says how long its body is waits for the begin of the
+    body: each write costs a good part of what a whole request does.
+
+    Args:
+        transport: of the connection.
+        cycle: the request.
+    """
+
+    __slots__ = ("_cycle", "_head", "_respond", "_transport")
+
+    def __init__(self, transport: Any, cycle: Any) -> None:
+        self._transport, self._cycle = transport, cycle
+        self._head = b""
+        self._respond, cycle.on_response = cycle.on_response, self._end
+
+    def write(self, data: bytes) -> None:
+        """Write, or keep the head."""
+        if self._cycle is None:
+            self._transport.write(data)
+        elif self._head:
+            data, self._head, self._cycle = self._head + data, b"", None
+            self._transport.write(data)
+        elif self._cycle.response_started and not self._cycle.chunked_encoding:
+            self._head = data
+        else:  # 100 Continue, or the head of a stream
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Write what was kept, and close."""
+        self._flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Is the connection about to end?"""
+        closing: bool = self._transport.is_closing()
+        return closing
+
+    def _end(self) -> None:
+        self._flush()
+        self._respond()
+
+    def _flush(self) -> None:
+        head, self._head, self._cycle = self._head, b"", None  # which has this: together they would stay in memory
+        if head and not self._transport.is_closing():
+            self._transport.write(head)

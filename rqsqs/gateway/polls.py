@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from rqsqs._core.operation import Flow
+from rqsqs._core.operation import Flow, Sleep, Wait
 from rqsqs._io.aio.runner import Transport
 
 from .counts import Counts
@@ -54,7 +54,7 @@ class Polls:
             async with scope:
                 self._scopes.add(scope)
                 self._tell()
-                return await transport.run(flow)
+                return await transport.run(watch.over(flow))
         except TimeoutError:
             if not scope.expired():
                 raise
@@ -83,18 +83,62 @@ def _end(scope: asyncio.Timeout) -> None:
 
 
 class _Watch:
-    """Looks whether the client is there."""
+    """Looks whether the client is there: from the moment when a receive waits, and once if it finds messages before."""
 
     def __init__(self, scope: asyncio.Timeout, receive: Receive) -> None:
         self._scope, self._receive = scope, receive
         self.has_hung_up = False
-        self._task = asyncio.get_running_loop().create_task(self._look())
+        self._has_looked = False
+        self._task: asyncio.Task[None] | None = None
+
+    def over(self, flow: Flow[dict[str, Any]]) -> Flow[dict[str, Any]]:
+        """The flow of a receive; one that has not waited does not pause either."""
+        try:
+            step = next(flow)
+            while True:
+                if type(step) is Wait or (type(step) is Sleep and step.ms):
+                    self._begin()
+                elif type(step) is Sleep and self._task is None and self._is_there():
+                    step = flow.send(None)
+                    continue
+                try:
+                    result = yield step
+                except BaseException as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(result)
+        except StopIteration as end:
+            response: dict[str, Any] = end.value
+            return response
+
+    def _is_there(self) -> bool:
+        """Has nobody heard by now that the client hung up?"""
+        while not (self.has_hung_up or self._has_looked):
+            asking = self._receive().__await__()
+            try:
+                next(asking)
+            except StopIteration as end:
+                if end.value["type"] == "http.disconnect":
+                    self._note()
+            else:
+                asking.close()
+                self._has_looked = True
+        return not self.has_hung_up
+
+    def _begin(self) -> None:
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._look())
 
     async def _look(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self._note()
+
+    def _note(self) -> None:
         self.has_hung_up = True
         _end(self._scope)
 
     def end(self) -> None:
-        self._task.cancel()
+        """Look no longer."""
+        if self._task is not None:
+            self._task.cancel()

@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 from .refusals import RequestThrottled
 
 MOST = 10_000  # callers that are remembered
+_ANY_NUMBER = contextlib.nullcontext()
 
 
 class Throttle:
@@ -56,21 +58,19 @@ class Throttle:
                 f"The request was throttled: there may be {self._rate:g} a second for one access key."
             )
 
-    @contextlib.contextmanager
-    def poll(self, caller: str) -> Iterator[None]:
+    def poll(self, caller: str) -> AbstractContextManager[None]:
         """Hold one of the places for receives that wait.
 
         Raises:
             RequestThrottled: all are taken.
         """
-        if self._polls is None:
-            yield
-            return
+        return _ANY_NUMBER if self._polls is None else self._counted(caller, self._polls)
+
+    @contextlib.contextmanager
+    def _counted(self, caller: str, most: int) -> Iterator[None]:
         waiting = self._waiting.get(caller, 0)
-        if waiting >= self._polls:
-            raise RequestThrottled(
-                f"The request was throttled: {self._polls} receives of one access key may wait at once."
-            )
+        if waiting >= most:
+            raise RequestThrottled(f"The request was throttled: {most} receives of one access key may wait at once.")
         self._waiting[caller] = waiting + 1
         try:
             yield

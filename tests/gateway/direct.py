@@ -13,6 +13,7 @@ from rqsqs.gateway import GatewaySettings
 from rqsqs.gateway.access_log import AccessLog
 from rqsqs.gateway.actions import Actions
 from rqsqs.gateway.keys_editing import NewKey
+from rqsqs.gateway.polls import Receive
 from rqsqs.gateway.protocols.shapes import ACTIONS as SQS_ACTIONS
 from rqsqs.gateway.request import HttpRequest, HttpResponse
 from tests.gateway.signing import signed
@@ -37,11 +38,13 @@ class Direct:
     def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         return self._loop.run_until_complete(coroutine)
 
-    def ask(self, request: HttpRequest) -> HttpResponse:
+    def ask(self, request: HttpRequest, receive: Receive | None = None) -> HttpResponse:
+        """The answer for a client that waits for it, or hangs up when `receive` says so."""
+
         async def stay() -> Any:
             await asyncio.Event().wait()
 
-        response: HttpResponse = self._run(self.actions.answer(request, stay))
+        response: HttpResponse = self._run(self.actions.answer(request, receive or stay))
         return response
 
     def call(self, key: NewKey, action: str, **params: Any) -> tuple[int, Any]:

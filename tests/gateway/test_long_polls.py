@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -19,7 +20,10 @@ import pytest
 
 import rqsqs
 from rqsqs.gateway import GatewaySettings
+from rqsqs.gateway.polls import HungUp
+from rqsqs.gateway.request import HttpRequest
 from tests.gateway.conftest import PATIENCE_S, ask, ask_json, running
+from tests.gateway.direct import Direct
 
 LONG_S = 20
 ROOT = Path(__file__).parents[2]
@@ -56,6 +60,33 @@ def test_who_hangs_up_gets_nothing_any_more(shared: str, queue: str) -> None:
         [message] = receive(shared, queue, LONG_S)  # well before the visibility timeout of 30 s
         assert message["Attributes"]["ApproximateReceiveCount"] == "1"
         ask_json(shared, "DeleteMessage", {"QueueUrl": queue, "ReceiptHandle": message["ReceiptHandle"]})
+
+
+def test_who_has_hung_up_before_gets_no_message(server_url: str, prefix: str) -> None:
+    gateway = Direct(url=server_url, prefix=prefix)
+    events: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        if not events:
+            await asyncio.Event().wait()
+        return events.pop(0)
+
+    def request(action: str, **params: Any) -> HttpRequest:
+        headers = {"host": "localhost", "x-amz-target": f"AmazonSQS.{action}"}
+        return HttpRequest("POST", b"/", b"", headers, json.dumps(params).encode())
+
+    try:
+        gateway.ask(request("CreateQueue", QueueName="q"))
+        gateway.ask(request("SendMessage", QueueUrl="q", MessageBody="x"))
+        receiving = request("ReceiveMessage", QueueUrl="q", AttributeNames=["All"], WaitTimeSeconds=LONG_S)
+        events += [{"type": "http.request", "body": b"", "more_body": False}, {"type": "http.disconnect"}]
+        with pytest.raises(HungUp):
+            gateway.ask(receiving, receive)
+        assert gateway.log[-1]["status"] == 499
+        [message] = json.loads(gateway.ask(receiving, receive).body)["Messages"]  # well before the visibility timeout
+        assert (message["Body"], message["Attributes"]["ApproximateReceiveCount"]) == ("x", "1")
+    finally:
+        gateway.close()
 
 
 def test_polls_that_find_nothing_are_counted(address: str, valkey_url: str, prefix: str) -> None:

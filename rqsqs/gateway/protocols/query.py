@@ -10,7 +10,7 @@ import math
 import re
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import unquote
 
 from rqsqs.sqs.malformed import Malformed, not_convertible
 
@@ -37,11 +37,17 @@ def fields(text: bytes) -> list[tuple[str, str]]:
     if not text:
         return []
     try:
-        return parse_qsl(
-            text.decode(), keep_blank_values=True, encoding="utf-8", errors="strict", max_num_fields=MOST_FIELDS
-        )
+        parts = text.decode().split("&")
+        if len(parts) > MOST_FIELDS:
+            raise ValueError
+        pairs = [part.partition("=") for part in parts if part]
+        return [(_decoded(name), _decoded(value)) for name, _, value in pairs]  # parse_qsl takes three times as long
     except ValueError:
         raise Malformed(f"A form must be up to {MOST_FIELDS:,} fields in UTF-8") from None
+
+
+def _decoded(text: str) -> str:
+    return unquote(text.replace("+", " "), errors="strict") if "%" in text or "+" in text else text
 
 
 def read(form: dict[str, str], shape: Structure) -> dict[str, Any]:
