@@ -96,7 +96,8 @@ class Direct:
         return self._rest_of(reply) if reply is MORE or isinstance(reply, Exception) else reply
 
     def can_read(self, timeout: float = 0) -> bool:
-        """Is there something to read within that time (seconds)?
+        """Is there something to read within that time (seconds)? It is read already, and read_response() finds it: who
+        waits for long wants it soon.
 
         Raises:
             ConnectionError: the server closed it.
@@ -110,17 +111,6 @@ class Direct:
         if not self._readable.poll(timeout * 1000):
             return False
         self._take_in()
-        return True
-
-    def read_ahead(self, timeout: float) -> bool:
-        """Wait for something to read within that time (seconds), as can_read(), and read it already, so that
-        read_response() finds it: a caller that waits for long wants it soon."""
-        if self._replies is None:
-            return self.can_read(timeout)
-        if not self._replies.has_data():
-            if not self._readable.poll(timeout * 1000):
-                return False
-            self._take_in()
         return True
 
     def disconnect(self, *args: Any) -> None:

@@ -76,16 +76,16 @@ def test_several_requests_follow_each_other(server: socket.socket) -> None:
 
 def test_what_was_read_ahead_is_found(server: socket.socket) -> None:
     with connected(server) as (connection, theirs):
-        assert not connection.read_ahead(0)
+        assert not connection.can_read(0)
         theirs.sendall(b":1\r\n:2\r\n")
-        assert connection.read_ahead(60)
+        assert connection.can_read(60)
         assert connection.read_response(disable_decoding=True) == 1
-        assert connection.read_ahead(0)
+        assert connection.can_read(0)
         assert connection.read_response(disable_decoding=True) == 2
-        assert not connection.read_ahead(0)
+        assert not connection.can_read(0)
         theirs.close()
         with pytest.raises(rx.ConnectionError, match="closed"):
-            connection.read_ahead(60)
+            connection.can_read(60)
 
 
 def test_large_requests_and_replies_arrive_whole(server: socket.socket) -> None:

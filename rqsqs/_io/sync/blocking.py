@@ -180,7 +180,7 @@ class BlockingWait:
 def _readable(blocked: Sequence[Blocked], timeout: float) -> Blocked | None:
     """The first connection with something to read."""
     if len(blocked) == 1:
-        return blocked[0] if blocked[0].channel.connection.read_ahead(timeout) else None
+        return blocked[0] if blocked[0].channel.connection.can_read(timeout) else None
     for one in blocked:
         if one.channel.connection.can_read(0):
             return one
