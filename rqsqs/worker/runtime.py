@@ -150,6 +150,8 @@ class Runtime:
             except QueueDoesNotExist as e:
                 hint = f"create it, or let the worker do so when it starts: worker.create_queue({e.queue!r})"
                 raise type(e)(f"{e}; {hint}", sqs_message=e.sqs_message, detail=e.detail, queue=e.queue) from None
+            if self._stop.is_set():  # before it began: a handler that blocks would have nobody who ends it
+                return
             self.state = "running"
             names = [queue.name for queue in self.queues]
             log_lines.started(self.consumer_id, names, self.transport.link.where, self.settings.concurrency)

@@ -137,7 +137,8 @@ def test_a_lambda_function(start: Start, orders: rqsqs.Queue, tmp_path: Path, ta
     program = start(target, "--lambda", "orders", *options)
     assert program.has("event-3") == "True"
     wait_for(lambda: total(orders) == 1)
-    assert [m.body for m in orders.peek(10, state="in_flight") + orders.peek(10)] in (["bad"], [])
+    both = orders.peek(10, state="in_flight") + orders.peek(10)  # it may be tried again between the two calls
+    assert {m.body for m in both} <= {"bad"}
     program.signal(signal.SIGTERM)
     assert program.ends() == 0
 

@@ -15,10 +15,9 @@ import pytest
 
 import rqsqs
 from tests.worker.conftest import Start
-from tests.worker.programs import ROOT, wait_for
+from tests.worker.programs import ROOT, TIMEOUT_S, wait_for
 
 GRACE_S = 0.3
-MORE_S = 15.0  # for all that comes after it on a busy machine; a handler goes on for 1000 s
 APP = f"""\
 import asyncio
 import concurrent.futures
@@ -96,10 +95,8 @@ def test_a_worker_process_ends(start: Start, queues: dict[str, rqsqs.Queue], nam
     program = start("app", *form)
     queues[name].send("a")
     program.has("begun")
-    began = time.monotonic()
     program.signal(signal.SIGTERM)
-    assert program.ends() == 0
-    assert time.monotonic() - began < GRACE_S + MORE_S
+    assert program.ends() == 0  # while a handler would go on for 1000 s
     assert "is killed" not in program.log
     if name != "executor":
         counts = queues[name].counts()
@@ -140,7 +137,7 @@ def test_a_program_that_calls_run_ends(
         queues[name].send("a")
         wait_for((tmp_path / "begun").exists)
         process.send_signal(signal.SIGTERM)
-        shown, _ = process.communicate(timeout=GRACE_S + MORE_S)
+        shown, _ = process.communicate(timeout=TIMEOUT_S)
     finally:
         process.kill()
     assert process.returncode == 0

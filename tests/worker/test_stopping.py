@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 from rqsqs import Message, aio
 from rqsqs.errors import QueueDoesNotExist, ServerError, UsageError
 from rqsqs.worker import Context, Worker
+from rqsqs.worker.heartbeat import Heartbeat
+from rqsqs.worker.runtime import Runtime
 from tests.servers import free_port
 from tests.worker.serving import App, is_empty, released, send, until
 
@@ -223,6 +226,40 @@ def test_stop_before_run(app: App) -> None:
     assert not got
     assert q.counts().visible == 1
     with app.start(worker):  # and then it runs
+        until(lambda: got and is_empty(q))
+
+
+@pytest.mark.parametrize("step", ["_create_queues", "heartbeat.start"])
+def test_a_worker_that_is_stopped_while_it_starts_begins_nothing(
+    app: App, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, step: str
+) -> None:
+    """A process ends with the loop that a handler blocks, if it is told to end while that one runs: not before."""
+    q = app.queue()
+    q.send("a")
+    worker = app.worker()
+    got: list[Any] = []
+
+    @worker.handler("q")
+    async def handle(message: aio.Message) -> None:
+        got.append(message.body)
+
+    owner, name = (Heartbeat, "start") if step == "heartbeat.start" else (Runtime, step)
+    real = getattr(owner, name)
+
+    def stopped_meanwhile(self: Any) -> None:
+        real(self)
+        worker.stop()
+
+    monkeypatch.setattr(owner, name, stopped_meanwhile)
+    with caplog.at_level(logging.INFO, "rqsqs.worker"):
+        app.start(worker).ended()
+    assert " serves " not in caplog.text
+    assert not got
+    assert q.consumers() == []
+    (message,) = q.peek()
+    assert (message.body, message.receive_count) == ("a", 0)
+    monkeypatch.undo()
+    with app.start(worker):
         until(lambda: got and is_empty(q))
 
 
