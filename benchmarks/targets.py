@@ -37,7 +37,7 @@ FLEET = "clients and server share the processors; the tables tell how the CPU ti
 TOKEN = (
     "two scripts and a wake-up token lie between send and message, where streams have two commands; not divided further"
 )
-HANDLER = "some 75 Python calls from the wake-up to the handler, on a processor that slept"
+HANDLER = "some 50 Python calls from the wake-up to the handler, on a processor that slept"
 CACHES = "each call touches memory that is in no cache of the processor; its redis calls are the same at any size"
 
 # (step, batch) -> over the minimum, by the server's time and by instructions alike

@@ -181,19 +181,18 @@ class Executor:
         self._conclude(done, work)
 
     def _sleep(self, work: ThreadWork, seconds: float | None) -> None:
-        with contextlib.suppress(Empty):
+        try:
             work.wakes.get(timeout=seconds)
-            return
-        with self._lock:
-            self._mark_awake(work)
+        except Empty:
+            with self._lock:
+                self._mark_awake(work)
 
     def _mark_awake(self, work: ThreadWork) -> None:
         """Its thread is awake, whether somebody woke it or not."""
         if work in self._sleeping:
             self._sleeping.remove(work)
-        with contextlib.suppress(Empty):
-            while True:
-                work.wakes.get_nowait()
+        while not work.wakes.empty():
+            work.wakes.get_nowait()
 
     def _recover(self, work: ThreadWork, error: BaseException) -> None:
         """Its thread died: what it held is tried again, others do what it was about to do. Once more if it dies."""
@@ -272,6 +271,8 @@ class Executor:
                 looks += 1
                 if any([queue.has_news for queue in scheduler.queues]):  # not the fetch, which wants to start handlers
                     self._host.heartbeat.wake()
+                if not self._taken and scheduler.is_at_rest():
+                    continue
                 with self._lock:
                     self._take_over()
                     self._fill_all()  # slots that were reserved for a fetch may be free now
@@ -320,8 +321,7 @@ class Executor:
             self._fill(queue)
 
     def _fill_all(self) -> None:
-        """With the lock: the same for all queues whose jobs get slots one by one, also after calls of other queues, the
-        one that had the fewest first."""
+        """With the lock: the same for all queues whose jobs get slots one by one, the one that had the fewest first."""
         queues = self._scheduler.queues
         for queue in queues if len(queues) == 1 else sorted(queues, key=lambda queue: queue.served):
             if queue.waiting and (queue.handler.is_coroutine or queue.ref.is_fifo):

@@ -110,6 +110,10 @@ class Scheduler:
     def is_idle(self) -> bool:
         return not any(queue.running for queue in self.queues)
 
+    def is_at_rest(self) -> bool:
+        """Without the lock: do all queues wait for messages, with nothing in hand?"""
+        return not any([queue.held or queue.running or not queue.waits for queue in self.queues])
+
     def is_pausing(self) -> bool:
         return any(queue.paused_until or queue.rests_until for queue in self.queues)
 
