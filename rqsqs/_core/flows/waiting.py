@@ -212,17 +212,10 @@ class Polling:
             raise
 
     def _is_whole(self, got: Received) -> bool:
-        """Does the answer to the receive that was sent along have messages, and leave nothing else to be done? This is
-        what happens when a message comes, and time counts then."""
-        q = self.q
-        return (
-            len(got.messages) > 0
-            and got.topology == q.topology
-            and got.wake_at_ms != got.now_ms
-            and self.blocked_on == q.partitions
-            and not (got.missing_dlq or self.counted or self.owed)
-            and len(self.duties) == (q.home in self.duties)  # that duty is over with the messages
-        )
+        """Has the answer to the receive that was sent along messages, and leaves nothing else to be done?"""
+        q, duties = self.q, len(self.duties) - (self.q.home in self.duties)  # that one is over with the messages
+        is_plain = not (got.missing_dlq or duties or self.counted or self.owed) and got.wake_at_ms != got.now_ms
+        return is_plain and got.messages != [] and got.topology == q.topology and self.blocked_on == q.partitions
 
     def _look(self, order: tuple[Partition, ...]) -> Flow[list[Delivery]]:
         """Ask partitions until there are enough messages."""
@@ -300,11 +293,7 @@ class Polling:
         return order if self.left > 0 else order[: max(POLL_CALLS - self.calls, 0)]
 
     def _block(self) -> Flow[tuple[Partition, ...]]:
-        """Nothing anywhere: block on the lists of all.
-
-        Returns:
-            Where to look then; nowhere if the time is over.
-        """
+        """Nothing anywhere: block on the lists of all. Returns where to look then; nowhere if the time is over."""
         q, waiter, duties, limited = self.q, self.waiter, self.duties, self.limited
         self.blocked_on = partitions = q.partitions
         block = min(self.left, BLOCK_MS, LOOK_AGAIN_MS if limited else self.left)
