@@ -18,7 +18,7 @@ ARGV   1 number         of the call; an "r" behind it: it is repeated
        4 how            "" = nothing of the following, else VISIBILITY_MS/FLIGHT_LIMIT/OPTIONS, each of which may be
                         empty: instead of the queue's VisibilityTimeout; at this many messages in flight nothing is
                         handed out, and a caller that does not wait gets OVER_LIMIT; "1" = delete at once what is
-                        received, "+SLOTS" = a worker that takes some ahead (lib/ahead.lua), and "c" behind these: look
+                        received, "+SLOTS" = a worker (lib/ahead.lua), and "c" behind these: look
                         at the settings themselves, which may be damaged, and not at `quick`, and make that true
        5 wait           "" = the caller does not wait, else how long, a blank and its name, PROCESS-NUMBER, or "":
                         "?" as the queue says, "+ms" from now, "ms" until then: it has waited before, and when it gets
@@ -28,8 +28,9 @@ ARGV   1 number         of the call; an "r" behind it: it is repeated
 RETURN {member, record, ... [, topology]}: messages, all received for the first time in this delivery cycle, by members
        that end with the present time (ms), and the topology unless it is ""; else {now_ms, topology, wake_at_ms,
        wait_until_ms, missing_dlq, {member, receives, record, ...}}, where receives is 0 for the first time in this
-       cycle, and -1 if this one does not count yet. If receipts of argument 6 are refused it is always the second form,
-       with {status ...} of delete_message.lua behind it.
+       cycle, -1 for the first time if that does not count yet, and -2 - N for a suspect that has N (lib/ahead.lua). If
+       receipts of argument 6 are refused it is always the second form, with {status ...} of delete_message.lua behind
+       it.
        member: of `inflight` (lib/message.lua), with a mark in front while there is a timeline (lib/timeline.lua), in
        the second form only. topology changes when the queue's partitions do. wake_at_ms: 0 nothing
        to do, {wake_at_ms, look_at_ms} the caller has a duty (lib/wakeups.lua), now_ms it comes again at once, -1 it is

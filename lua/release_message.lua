@@ -12,10 +12,11 @@ KEYS   1 meta     HASH    queue attributes
 ALSO   ready group:NAME again:NAME fair_ring paused moved backup wake:WAITER stats timeline; of another queue: meta
        ready fair_ring paused wakeups stats timeline
 ARGV   1 now_us  "" = the server's clock
-       2... member, receives of this delivery cycle, outcome, cause, size of the record as it was sent, failures,
-            wanted, chance, kinds per message. outcome: "requeue" = not begun: visible at once, the receive does not
-            count; "return" = the same of one that came alone (lib/ahead.lua), and will again; "retry"; "dead-letter" =
-            not to be tried again. cause "" = the record stays as it is. The last four are those of lib/retry.lua
+       2... member, receives of this delivery cycle ("+" behind them: this one does not count yet, though it is not the
+            first one), outcome, cause, size of the record as it was sent, failures, wanted, chance, kinds per message.
+            outcome: "requeue" = not begun: visible at once, the receive does not count; "return" = the same of a
+            suspect (lib/ahead.lua), which stays one; "retry"; "dead-letter" = not to be tried again. cause "" = the
+            record stays as it is. The last four are those of lib/retry.lua
 RETURN {status ..., missing_dlq}: >= 0 visible again in this many ms, -1 another receive has it, -2 no such message, -3
        it went to the dead-letter queue, -4 nothing was done: the dead-letter queue missing_dlq has no shard here
 ERRORS QUEUE_NOT_FOUND, QUEUE_DAMAGED
@@ -35,7 +36,8 @@ return require("lib.idempotency").run(function()
   local kind, moves = {names = 2}, {}
 
   function kind.find(i)
-    local member, receives = ARGV[i], tonumber(ARGV[i + 1])
+    local member, text, more = ARGV[i], string.match(ARGV[i + 1], "^(%d+)(%+?)$")
+    local receives = tonumber(text)
     local is_marked = string.byte(member) == 126 -- lib/timeline.lua
     if is_marked then
       member = string.sub(member, 2)
@@ -46,13 +48,13 @@ return require("lib.idempotency").run(function()
     elseif score.receives(at) ~= receives then
       return nil, -1
     end
-    receives = math.max(receives, 1) -- the one that did not count yet (lib/ahead.lua) counts now, if it failed
+    receives = math.max(receives + #more, 1) -- one that did not count yet (lib/ahead.lua) counts now, if it failed
     local counted = receives + message.parse(member).count
     return {member = member, receives = receives, counted = counted, is_marked = is_marked}
   end
 
-  function kind.requeue(m, came_alone)
-    if m.receives == 1 and not came_alone then
+  function kind.requeue(m, is_suspect)
+    if m.receives == 1 and not is_suspect then
       require("lib.requeue")(base, m.member)
     else
       redis.call("ZADD", inflight, score.of(now_ms, m.receives - 1), m.member)

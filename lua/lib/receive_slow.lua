@@ -58,9 +58,11 @@ end
 -- `since`: when it became visible.
 local function deliver(r, member, receives, record, since)
   append(r.messages, member, receives, record)
-  append(r.scores, score.of(r.visible_ms, receives < 0 and 0 or math.max(receives, 1)), member)
+  local counted = require("lib.ahead").counted(receives)
+  append(r.scores, score.of(r.visible_ms, counted), member)
   if r.has_timeline then
-    require("lib.timeline").received(r.base, member, math.max(receives, 1), r.acks and 0 or r.visible_ms, since)
+    local with_this = receives < 0 and counted + 1 or counted
+    require("lib.timeline").received(r.base, member, with_this, r.acks and 0 or r.visible_ms, since)
   end
 end
 
@@ -163,19 +165,13 @@ local function look(sequence, n)
 end
 
 -- Decide about what became visible: `due` from `at` on while it is not later than `limit` (nil = whatever its time), up
--- to n messages to hand out; a message that comes alone (lib/ahead.lua) is the only one. Returns the members that leave
--- their sets, those of them that are delivered or dead-lettered, and where to go on.
+-- to n messages to hand out; to a worker, a suspect comes alone (lib/ahead.lua). Returns the members that leave their
+-- sets, those of them that are delivered or dead-lettered, and where to go on.
 local function choose(r, due, at, limit, n)
   local gone, chosen, delivered = {}, {}, 0
   local most = large.chunk(r.large, LOOKS, r.bytes)
   while due[at] and delivered < n and #chosen < most and r.drops > 0 and not (limit and due[at].time > limit) do
     local d = due[at]
-    d.comes_alone = r.is_ahead and d.set.name == r.base .. "inflight"
-    if d.comes_alone and delivered + #r.messages > 0 then
-      r.is_over = true
-      break
-    end
-    at = at + 1
     d.receives = score.receives(d.score)
     if message.is_expired(d.member, r.oldest) then
       d.fate = "drop"
@@ -183,6 +179,13 @@ local function choose(r, due, at, limit, n)
       local earlier = message.may_have_past(d.member) and message.parse(d.member).count or 0
       d.fate = fate(r, d.receives + earlier)
     end
+    d.is_suspect = d.fate == "deliver" and r.is_ahead and d.set.name == r.base .. "inflight"
+      and require("lib.ahead").is_suspect(r.base, d.member, d.receives)
+    if d.is_suspect and delivered + #r.messages > 0 then
+      r.is_over = true
+      break
+    end
+    at = at + 1
     if d.fate == "wait" then
       d.set.skip = d.set.skip + 1
     else
@@ -193,7 +196,7 @@ local function choose(r, due, at, limit, n)
     end
     if d.fate == "deliver" then
       delivered = delivered + 1
-      r.is_over = d.comes_alone
+      r.is_over = d.is_suspect
       most = r.is_over and 0 or most
     else
       r.drops = r.drops - 1
@@ -237,14 +240,17 @@ local function serve_due(r, sequence, due, from, limit, n)
         counting.again(r.stats, receives)
         note(r, "crossed", d.place == "u" and 1 or 0)
       end
-      if d.receives == score.MOST_RECEIVES then -- the score counts no further: the key takes it over
-        member, receives = message.with_receives(member, d.receives), 0
+      if d.is_suspect and d.receives < score.MOST_RECEIVES then
+        receives = require("lib.ahead").marked(d.receives)
+      elseif d.receives == score.MOST_RECEIVES or r.is_ahead and d.receives > 0 then
+        -- The score counts no further, or not yet: the key takes it over.
+        member, receives = message.with_receives(member, d.receives), r.is_ahead and -1 or 0
         r.left[#r.left + 1] = d.member
-      elseif d.receives == 0 and not d.comes_alone then -- a new delivery cycle
+      elseif d.receives == 0 then -- a new delivery cycle
         member, receives = message.member(member, r.now), r.is_ahead and -1 or 0
       end
       deliver(r, member, receives, record, d.time)
-      d.is_kept = receives > 0
+      d.is_kept = receives > 0 or receives < -1
       d.stays = d.is_kept and d.set.name == r.base .. "inflight"
       handed = handed + 1
     end
@@ -429,7 +435,7 @@ local function keep(r, acks)
   local fresh, again = {}, {}
   for i = 1, #r.messages, 3 do
     local member, receives, record = r.messages[i], r.messages[i + 1], r.messages[i + 2]
-    if receives <= 0 then
+    if receives == 0 or receives == -1 then
       append(fresh, member, record)
     else
       again[#again + 1] = member
@@ -471,7 +477,7 @@ return function(r)
   r.first_receives = {} -- since when those messages waited
   r.drops, r.bytes = DROPS, large.BYTES -- what may be done still
   local slots = require("lib.ahead").slots()
-  r.is_ahead, r.is_over = slots and not r.fair, false -- a message came that comes alone, or would be the next one
+  r.is_ahead, r.is_over = slots and not r.fair, false -- a suspect came, or would be the next one
   take(r, slots and r.fair and math.min(slots, n) or n)
   if #r.messages > 0 then
     keep(r, acks)
@@ -497,6 +503,9 @@ return function(r)
   if acks then
     idempotency.save(slot, number, "=" .. cmsgpack.pack(reply))
   else
+    if r.messages[2] < -1 then
+      r.scores[3] = "suspect"
+    end
     idempotency.save(slot, number, #r.scores == 2 and r.scores[1] .. r.scores[2] or cmsgpack.pack(r.scores))
   end
   return with_refused(reply, r.refused)

@@ -4,7 +4,7 @@ from the outcome on, and the reply. `kind` has the functions that differ between
 
   names, is_fifo                  how many arguments name a message
   find(i)                         the message ARGV[i] ...: {counted = receives that count, ...}, or nil, status
-  requeue(m, came_alone)          it was not begun
+  requeue(m, is_suspect)          it was not begun
   record(m)                       its record, nil if it is damaged and was forgotten
   retry(m, record, delay_ms)      visible again after a while
   dead_letter(m, record, policy)  to the dead-letter queue; returns the error if that is damaged, and did nothing then

@@ -2,7 +2,8 @@
 A receive whose caller got no answer is repeated: it gets the same messages, those that were not touched since. The
 caller's slot (lib/idempotency.lua) holds one of these answers:
 
-  SCORE MEMBER  what was handed out, as it is in `inflight`; packed if there are several messages, or
+  SCORE MEMBER  what was handed out, as it is in `inflight`; packed if there are several messages, or a suspect
+                (lib/ahead.lua), with that word behind it; or
   *SCORE MEMBER SCORE MEMBER ...  the same, of a standard queue whose members have no group and no past
   =REPLY        the whole reply, packed: its messages were deleted at once, or (FIFO) stay visible
   ?             the same, but it is large and the messages are still there: it receives anew
@@ -27,7 +28,8 @@ function replay.save_reply(slot, number, reply, are_gone)
   idempotency.save(slot, number, not are_gone and #answer > LARGE and "?" or answer)
 end
 
--- The messages of an answer that are in flight as they were, {{score =, member =} ...}; and all of its members.
+-- The messages of an answer that are in flight as they were, {{score =, member =} ...}; and all of its members. If it
+-- is a suspect, the list says so.
 local function still_held(base, answer)
   local held, members, scores = {}, {}, {}
   if string.find(answer, "^%d") then
@@ -43,6 +45,7 @@ local function still_held(base, answer)
   for i = 2, #scores, 2 do
     members[#members + 1] = scores[i]
   end
+  held.is_suspect = #scores == 3
   local found = redis.call("ZMSCORE", base .. "inflight", unpack(members))
   for i = 1, #members do
     if found[i] == scores[2 * i - 1] then
@@ -54,13 +57,12 @@ end
 
 local function standard_messages(base, held)
   local messages = {}
-  local is_ahead = require("lib.ahead").slots() and redis.call("HEXISTS", base .. "meta", "fair") == 0
   for _, m in ipairs(held) do
-    local receives = require("lib.score").receives(m.score) -- lib/ahead.lua: 0 = not counted yet, 1 = it came alone
-    if not is_ahead and receives == 1 then
-      receives = 0 -- the first one, as in the answer that was lost
-    elseif receives == 0 then
-      receives = -1
+    local receives = require("lib.score").receives(m.score)
+    if held.is_suspect then
+      receives = require("lib.ahead").marked(receives)
+    elseif receives < 2 then -- the first one, which does not count yet if there is none
+      receives = receives - 1
     end
     messages[#messages + 1] = as_received(base, m.member)
     messages[#messages + 1] = receives

@@ -60,8 +60,8 @@ class Delivery:
         receive_count: receives so far, over all queues, including this one.
         sequence_number: 20 digits, FIFO queues only.
         dead_letter_source: name of the queue it came from as a dead letter, or None.
-        receives: those of this delivery cycle as the handle has them; 0 is the first one, as 1 is, and -1 one that does
-            not count yet (lua/lib/ahead.lua).
+        receives: those of this delivery cycle as the handle has them; 0 is the first one, as 1 is. This one does not
+            count yet if it is -1, the first one, or -2 - N, which is a suspect that has N (lua/lib/ahead.lua).
         received_before: receives before it came to this queue as a dead letter.
     """
 
@@ -141,7 +141,18 @@ class Delivery:
         """What stands for this receive in `inflight`: the member and the receives of this delivery cycle."""
         if self.partition.is_fifo:
             return self.key[:16] + self.group_name, str(min(self.receives, 999))
+        if self.receives < -1:
+            return self.key, str(-2 - self.receives)
         return self.key, str(max(self.receives, 0) if self.receives else 1)  # -1: it does not count yet
+
+    @property
+    def is_suspect(self) -> bool:
+        """May it have killed its worker? Its receive does not count until count() (lua/lib/ahead.lua)."""
+        return self.receives < -1
+
+    def count(self) -> None:
+        """The receive of a suspect counts now."""
+        self.receives = -1 - self.receives
 
     @property
     def envelope(self) -> tuple[Any, ...]:

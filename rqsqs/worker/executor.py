@@ -216,35 +216,14 @@ class Executor:
                 work.settling.is_settling = False
             work.fetching = work.settling = None
             work.finished, work.outcomes = [], []
-            lost = self._lost_jobs()
+            jobs = {*self._taken, *self._ended, *self._on_loop}
+            lost = self._scheduler.lost_jobs(self._works, jobs)
             self._want_watch()
         self._conclude(work.done, work)
         for job in lost:
             outcomes = self._settler.outcomes_of(job, [error] * len(job.deliveries))
             with self._lock:
                 self._settler.apply(job, outcomes)
-
-    def _lost_jobs(self) -> list[Job]:
-        """With the lock, after a thread died while it had it: messages and slots that were on their way from one place
-        to another. Returns the jobs that nobody will run; settled messages that nobody reports come back by
-        themselves."""
-        works = self._works
-        known = {*self._scheduler.jobs, *self._taken, *self._ended, *self._on_loop}
-        known.update(*[work.jobs for work in works], *[work.done for work in works])
-        known.update([work.job for work in works if work.job is not None])
-        lost: dict[Job, None] = {}
-        for queue in self._scheduler.queues:
-            bursts = sum([work.burst is queue for work in works])
-            queue.running = bursts + sum([job.queue is queue and job.has_slot for job in known])
-            outcomes = [*queue.outcomes, *[outcome for work in works for outcome in work.outcomes]]
-            reported = {*queue.finished, *[outcome.delivery for outcome in outcomes]}
-            reported.update(*[work.finished for work in works])
-            for delivery, job in list(queue.held.items()):
-                if job.is_settled and delivery not in reported:
-                    del queue.held[delivery]
-                elif not job.is_settled and job not in known and job not in queue.waiting:
-                    lost[job] = None
-        return list(lost)
 
     def _put_back(self, work: ThreadWork) -> None:
         """With the lock: another thread runs what this one has not begun."""
@@ -275,6 +254,7 @@ class Executor:
                     continue
                 with self._lock:
                     self._take_over()
+                    self.start_suspect()
                     self._fill_all()  # slots that were reserved for a fetch may be free now
                     for queue in scheduler.queues:
                         if scheduler.is_stuck(queue):
@@ -282,7 +262,7 @@ class Executor:
                     if scheduler.jobs or scheduler.has_calls():
                         self.wake()
                         looks = 0
-                    elif scheduler.is_pausing():
+                    elif scheduler.is_pausing() or scheduler.isolation.job is not None:
                         looks = 0
                 if self._taken:
                     self._conclude(self._taken)
@@ -332,6 +312,18 @@ class Executor:
         free = min(self._scheduler.free_slots(), len(queue.waiting))
         if free > 0:
             self.start(queue, [queue.waiting.popleft() for _ in range(free)])
+
+    def take_suspect(self) -> None:
+        """With the lock: one was received. The watch lets others begin beside it in the end."""
+        self.start_suspect()
+        self._want_watch()
+
+    def start_suspect(self) -> None:
+        """With the lock: the suspect, if there is one, begins as soon as it may."""
+        job = self._scheduler.next_suspect()
+        if job is not None:
+            self.start(job.queue, [job])
+            self.wake()
 
     def start(self, queue: WorkerQueue, jobs: list[Job]) -> None:
         """With the lock: they get slots, and run as soon as a thread or the event loop has time."""
@@ -386,6 +378,8 @@ class Executor:
                 done.popleft()
             for queue, jobs in ended.items():
                 self._scheduler.ended(queue, (now - jobs[0].began) / len(jobs))
+            if self._scheduler.isolation.job is not None:
+                self.start_suspect()
             self._fill_all()
             for queue in ended:
                 self._give_surplus_back(queue)

@@ -46,7 +46,6 @@ class Fetcher:
     def fetch(self, work: ThreadWork, queue: WorkerQueue, slots: int) -> None:
         finished = work.finished
         handler = queue.handler
-        is_careful = queue.is_careful
         asked = min((slots + self.scheduler.ahead(queue)) * handler.size, 1000)
         extension_ms = self.host.heartbeat.extension_ms
         flow = flows.finish_and_receive(
@@ -58,7 +57,7 @@ class Fetcher:
             handler.size if queue.ref.is_fifo else 0,
             self.host.durability,
             self.settler.warning(queue),
-            slots * handler.size if is_careful else 0,
+            0 if queue.ref.is_fifo else slots * handler.size,
         )
         on = telemetry.current
         if on is not None:
@@ -86,12 +85,12 @@ class Fetcher:
             queue.fetched_at = time.monotonic()
             if error is None:
                 queue.errors = queue.rests = 0
-                queue.is_full = len(got) >= asked or (is_careful and len(got) == 1) or not queue.is_open
+                queue.is_full = len(got) >= asked or not queue.is_open or any([d.is_suspect for d in got[:1]])
                 if not queue.is_backlogged:
                     self.scheduler.forget_idleness(queue)
                 if finished:
                     self.settler.deleted(queue, finished)
-                self._take(queue, got, unreadable, is_careful)
+                self._take(queue, got, unreadable)
             else:
                 queue.is_backlogged = False
                 queue.finished[:0] = finished
@@ -154,9 +153,7 @@ class Fetcher:
             self.executor.call_others()
         self.reports.ended(queue.name, RECEIVE, None)
 
-    def _take(
-        self, queue: WorkerQueue, got: Sequence[Delivery], unreadable: Sequence[Outcome], is_careful: bool
-    ) -> None:
+    def _take(self, queue: WorkerQueue, got: Sequence[Delivery], unreadable: Sequence[Outcome]) -> None:
         """Make jobs of what was received and start them."""
         since = time.monotonic()
         for outcome in unreadable:
@@ -165,18 +162,18 @@ class Fetcher:
         queue.received += len(got) + len(unreadable)
         if not got:
             return
-        room = self.scheduler.free_slots()
-        is_ahead, may_be_deadly = is_careful and queue.is_quick, False
-        alone: Delivery | None = None
-        if any([d.receives >= 0 for d in got]):  # else none of them was received before
-            queue.reclaimed += sum([is_reclaimed(d) for d in got if d.receives >= 0])
+        is_ahead, may_be_deadly = queue.is_quick, False
+        if any([d.receives != -1 for d in got]):  # else none of them was received before
+            queue.reclaimed += sum([is_reclaimed(d) for d in got if d.receives != -1])
             # of a fair queue each partition fills the slots, each message needs one, and its receive counts
-            is_ahead = is_ahead and not any([d.receives == 0 for d in got])
-            may_be_deadly = any([d.receive_count > self.max_crashes for d in got])  # also the one that came alone
-            if is_careful:
-                alone, got = self._alone_among(queue, got)
+            is_ahead = is_ahead and not any([d.receives >= 0 for d in got])
+            may_be_deadly = any([d.receive_count > self.max_crashes for d in got])
+            if not queue.ref.is_fifo:
+                got = self._isolate(queue, got)
+        room = self.scheduler.free_slots()
+        is_kept = is_ahead and (room > 0 or self.scheduler.isolation.job is not None)
         jobs: list[Job] = []
-        for deliveries in ([alone], *queue.portions(got)) if alone is not None else queue.portions(got):
+        for deliveries in queue.portions(got):
             job = Job(self.host, queue, deliveries, since)
             for d in deliveries:
                 queue.held[d] = job
@@ -186,7 +183,7 @@ class Fetcher:
                 self.settler.apply(
                     job, [self._dead_letter(d) if self._is_deadly(d) else requeue(d) for d in deliveries]
                 )
-            elif is_ahead and room > 0:
+            elif is_kept:
                 job.has_slot = False
                 jobs.append(job)
             elif len(jobs) < room:
@@ -195,23 +192,28 @@ class Fetcher:
                 queue.waiting.append(job)
             else:
                 self.settler.give_back(job)
-        if alone is not None and jobs and jobs[0].deliveries[0] is alone:
-            queue.alone = jobs[0]
         if is_ahead:
             self.executor.take_ahead(queue, jobs)
         else:
             self.executor.start(queue, jobs)
 
-    def _alone_among(self, queue: WorkerQueue, got: Sequence[Delivery]) -> tuple[Delivery | None, Sequence[Delivery]]:
-        """What came alone (lua/lib/ahead.lua), as it may have killed its worker, and the others. If several came, from
-        as many partitions, all but one go back. (Those of a fair queue do not come alone.)"""
-        again = [d for d in got if d.receives > 0]
-        if not again or len({d.partition for d in again}) < len(again):
-            return None, got
-        for d in again[1:]:
+    def _isolate(self, queue: WorkerQueue, got: Sequence[Delivery]) -> Sequence[Delivery]:
+        """One suspect waits until it may begin alone. If there are several, from as many partitions or queues, the
+        others go back. Returns the messages that are none."""
+        isolation = self.scheduler.isolation
+        suspects = [d for d in got if d.is_suspect]  # as it begins, it is none any more
+        others = [d for d in got if not d.is_suspect]
+        for d in suspects:
             queue.held[d] = job = Job(self.host, queue, [d], time.monotonic())
-            self.settler.give_back(job)
-        return again[0], [d for d in got if d.receives <= 0]
+            job.has_slot, job.is_suspect = False, True
+            if self._is_deadly(d) and queue.is_open:
+                self.settler.apply(job, [self._dead_letter(d)])
+            elif queue.is_open and isolation.is_over():
+                isolation.take(job)
+                self.executor.take_suspect()
+            else:
+                self.settler.give_back(job)
+        return others
 
     def _is_deadly(self, d: Delivery) -> bool:
         return d.receive_count > self.max_crashes and d.unreported_receives >= self.max_crashes
@@ -227,7 +229,7 @@ class Fetcher:
         queue = job.queue
         lost: set[Delivery] | None = None
         try:
-            lost = self._lost_of(queue, job.deliveries)
+            lost = self._lost_suspect(job) if job.is_suspect else self._lost_of(queue, job.deliveries)
         except Exception as e:
             log.warning("messages of %s are given back: %s", queue.name, e)
         with self.host.lock:
@@ -242,6 +244,12 @@ class Fetcher:
                 job.lost = frozenset()
                 job.is_settled = not job.deliveries
             return not job.is_settled
+
+    def _lost_suspect(self, job: Job) -> set[Delivery]:
+        heartbeat = self.host.heartbeat
+        with heartbeat.beating:  # it tells how many receives have counted
+            is_ours = self.transport.run(flows.begin(job.deliveries[0], heartbeat.extension_ms))
+        return set() if is_ours else set(job.deliveries)
 
     def _lost_of(self, queue: WorkerQueue, deliveries: Sequence[Delivery]) -> set[Delivery]:
         """Those that are not ours any more. The others are, for another two heartbeat intervals."""

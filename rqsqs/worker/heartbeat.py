@@ -59,6 +59,7 @@ class Heartbeat:
         self._is_resting = False  # nothing is held, nothing is to be told: the next heartbeat is far
         self.beats = 0  # rounds of heartbeats that went well
         self.last = 0.0  # when the last heartbeat that went well began (monotonic)
+        self.beating = threading.Lock()  # what it says of messages in hand is true until it is answered
         self.thread = RestartingThread("rqsqs-heartbeat", self._run)
 
     @property
@@ -143,11 +144,13 @@ class Heartbeat:
         compared = {**description, "statistics": {**description["statistics"], "wait_checks": 0}}
         sent, sent_at = self._sent.get(queue, ({}, 0.0))
         is_same = not held and compared == sent and now - sent_at < RENEW_S
-        command, lost = self.transport.run(
-            flows.beat(
-                queue.ref, kept, self.extension_ms, self.consumer_id, description, round(life_s * 1000), is_same=is_same
-            )
-        )
+        with self.beating:
+            command, lost = self.transport.run(
+                flows.beat(
+                    queue.ref, kept, self.extension_ms, self.consumer_id, description, round(life_s * 1000),
+                    is_same=is_same,
+                )
+            )  # fmt: skip
         queue.told = calls
         if not is_same:
             self._sent[queue] = {} if held else compared, now

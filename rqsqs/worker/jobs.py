@@ -46,7 +46,7 @@ class Host(Protocol):
         """Call something that waits, in a thread."""
 
     def confirm(self, job: Job) -> bool:
-        """Are its messages still ours? Others are left out."""
+        """Are its messages still ours? Others are left out. Those of a suspect count now."""
 
     def expired(self, job: Job, error: BaseException) -> None:
         """Its timeout is over, and its thread still runs."""
@@ -104,6 +104,7 @@ class Job:
             needed.
         released: those of them that its handler released.
         has_slot: it has one of its own; else a thread runs it in the slot of its burst.
+        is_suspect: its message may have killed its worker: the receive counts as it begins.
         is_settled: what becomes of its messages is decided; running on, it changes nothing any more.
         errors: when it has ended, one for each message; None = done.
         seconds: what it took, then.
@@ -115,6 +116,7 @@ class Job:
     by_hand: dict[Delivery, BaseException | None] | None = None
     released: frozenset[Delivery] = frozenset()
     has_slot = True
+    is_suspect = False
     is_settled = False
     errors: Errors = ()
     seconds = 0.0
@@ -151,7 +153,7 @@ class Job:
         self.began = now = time.monotonic()
         heartbeat = self.host.heartbeat
         is_late = now - self.since > heartbeat.extension_s and now - heartbeat.last > heartbeat.extension_s
-        return is_late or self.is_settled or len(self.lost) > 0
+        return is_late or self.is_suspect or self.is_settled or len(self.lost) > 0
 
     def _begin(self) -> Any:
         """Call the function, watched by telemetry if that is on; a coroutine function gives its coroutine."""

@@ -17,6 +17,7 @@ from queue import SimpleQueue
 from rqsqs._core.delivery import Delivery
 from rqsqs._core.operations import Outcome
 from rqsqs.errors import QueueDamaged, QueueDoesNotExist
+from rqsqs.worker.isolation import Isolation
 from rqsqs.worker.jobs import Job
 from rqsqs.worker.worker_queue import WorkerQueue
 
@@ -25,7 +26,6 @@ TINY_S = 0.0001  # unless calls take no longer than this: then one thread runs
 BURST_S = 0.008  # that much of it
 START_S = 0.01  # after this time a first call is known to be slow
 STUCK_LOOKS = 2  # of the watch
-ALONE_S = 0.1  # for so long nothing is fetched beside a message that came alone
 SHORT_S = 0.005  # handlers that take less are quick
 ERROR_PAUSES_S = (0.1, 0.5, 1.0, 2.0, 5.0)  # while the server has errors
 RESTS_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # after messages that a newer version has to handle
@@ -59,6 +59,8 @@ class Scheduler:
     def __init__(self, queues: list[WorkerQueue], concurrency: int, linger: float, prefetch: int) -> None:
         self.queues = queues
         self.jobs: deque[Job] = deque()  # that have a slot and wait for a thread
+        self.isolation = Isolation()
+        self._begun_at = 0.0  # when handlers began last (monotonic)
         self._concurrency = concurrency
         self._linger_s = linger
         self._prefetch = prefetch
@@ -118,7 +120,9 @@ class Scheduler:
         return any(queue.paused_until or queue.rests_until for queue in self.queues)
 
     def free_slots(self) -> int:
-        """Neither taken nor reserved."""
+        """Neither taken nor reserved, nor kept from others by a suspect."""
+        if self.isolation.job is not None and not self.isolation.is_over():
+            return 0
         if len(self.queues) == 1:
             return self._concurrency - self.queues[0].running - self.queues[0].reserved
         return self._concurrency - sum(queue.running + queue.reserved for queue in self.queues)
@@ -133,6 +137,8 @@ class Scheduler:
         """Is no fetch about to delete what is finished?"""
         if queue.is_fetching:
             return queue.reserved == 0
+        elif self.isolation.job is not None:
+            return True
         elif queue.is_quick and queue.is_open and (queue.waiting or self._is_kept_back(queue)):
             return False  # one follows soon
         return not self._wanted(queue)
@@ -156,15 +162,9 @@ class Scheduler:
         return max(free, 0)
 
     def _is_kept_back(self, queue: WorkerQueue) -> bool:
-        """Is it too early for another fetch? A message that came alone stays alone for a moment; of tiny handlers one
-        thread runs everything; and the first call of all shows how long they take."""
-        now = time.monotonic()
-        alone = queue.alone
-        if alone is not None:
-            if not alone.is_settled and now - alone.since < ALONE_S:
-                return True
-            queue.alone = None
-        is_early = queue.running > 0 and now - queue.burst_at < START_S and not queue.ref.is_fifo
+        """Is it too early for another fetch? Of tiny handlers one thread runs everything, and the first call of all
+        shows how long they take."""
+        is_early = queue.running > 0 and time.monotonic() - queue.burst_at < START_S and not queue.ref.is_fifo
         return is_early and (queue.seconds <= TINY_S or not queue.is_measured)
 
     def _has_burst(self, queue: WorkerQueue) -> bool:
@@ -174,16 +174,13 @@ class Scheduler:
     def _take_burst(self, work: ThreadWork, queue: WorkerQueue) -> None:
         """A thread gets jobs that it runs one after the other in one slot."""
         waiting, jobs = queue.waiting, work.jobs
-        if waiting[0] is queue.alone:
-            most = 1
-        else:
-            most = max(1, int((BURST_S if queue.seconds <= TINY_S else HELP_S) / queue.seconds))
+        most = max(1, int((BURST_S if queue.seconds <= TINY_S else HELP_S) / queue.seconds))
         work.burst = queue
         queue.running += 1
         for _ in range(min(most, len(waiting))):
             jobs.append(waiting.popleft())
         queue.served += len(jobs) / queue.handler.weight
-        work.began = queue.burst_at = time.monotonic()
+        work.began = queue.burst_at = self._begun_at = time.monotonic()
 
     def surplus(self, queue: WorkerQueue) -> list[Job]:
         """Take those away that wait beyond the slots, and are more than the handler may be behind with; the last one
@@ -241,18 +238,50 @@ class Scheduler:
         queue.served = max(queue.served, min(busy, default=0.0) - 1 / queue.handler.weight)
 
     def start(self, queue: WorkerQueue, jobs: list[Job]) -> None:
+        self._begun_at = time.monotonic()
         if queue.is_measured or not queue.running:  # else the first call is what matters
-            queue.burst_at = time.monotonic()
+            queue.burst_at = self._begun_at
         queue.running += len(jobs)
         queue.served += len(jobs) / queue.handler.weight
         if not queue.handler.is_coroutine:
             self.jobs.extend(jobs)
 
     def withdraw(self, queue: WorkerQueue) -> list[Job]:
-        """Jobs that no thread has taken yet lose their slots."""
+        """Jobs that no thread has taken yet lose their slots; so does a suspect that waits for one."""
         found = [job for job in self.jobs if job.queue is queue]
+        suspect = self.isolation.withdraw(queue)
+        if suspect is not None:
+            found.append(suspect)
         self.jobs = deque(job for job in self.jobs if job.queue is not queue)
         return found
+
+    def lost_jobs(self, works: list[ThreadWork], known: set[Job]) -> list[Job]:
+        """After a thread died while it had them: messages and slots that were on their way from one place to another.
+        Returns the jobs that nobody will run; settled messages that nobody reports come back by themselves."""
+        known.update(self.jobs, *[work.jobs for work in works], *[work.done for work in works])
+        known.update([work.job for work in works if work.job is not None])
+        suspect = self.isolation.job
+        if suspect is not None and not suspect.has_slot:
+            known.add(suspect)
+        lost: dict[Job, None] = {}
+        for queue in self.queues:
+            bursts = sum([work.burst is queue for work in works])
+            queue.running = bursts + sum([job.queue is queue and job.has_slot for job in known])
+            outcomes = [*queue.outcomes, *[outcome for work in works for outcome in work.outcomes]]
+            reported = {*queue.finished, *[outcome.delivery for outcome in outcomes]}
+            reported.update(*[work.finished for work in works])
+            for delivery, job in list(queue.held.items()):
+                if job.is_settled and delivery not in reported:
+                    del queue.held[delivery]
+                elif not job.is_settled and job not in known and job not in queue.waiting:
+                    lost[job] = None
+        return list(lost)
+
+    def next_suspect(self) -> Job | None:
+        """The suspect, if it may begin."""
+        if self.isolation.job is None:
+            return None
+        return self.isolation.next(self.is_idle(), self._begun_at)
 
     def ended(self, queue: WorkerQueue, seconds: float) -> None:
         """Calls of its handler ended, and took about that long."""

@@ -48,7 +48,6 @@ class WorkerQueue:
         # messages
         self.held: dict[Delivery, Job] = {}  # everything that was received and is not settled
         self.waiting: deque[Job] = deque()  # jobs without a slot: taken ahead, or a FIFO batch that had to be divided
-        self.alone: Job | None = None  # the last job whose message came alone (lua/lib/ahead.lua)
         self.finished: list[Delivery] = []  # messages to be deleted
         self.outcomes: list[Outcome] = []  # outcomes of messages to be released
         self.succeeded = 0
@@ -91,14 +90,6 @@ class WorkerQueue:
         """Does it take messages ahead, as its handler is known to be quick? Not of a FIFO queue, whose groups would
         wait for them."""
         return self.is_measured and self.seconds <= QUICK_S and not self.ref.is_fifo
-
-    @property
-    def is_careful(self) -> bool:
-        """Does it receive what does not count at once (lua/lib/ahead.lua), as no handler may see it? Until the first
-        call has ended nobody knows how long calls take; if that has one message, it is alone anyway."""
-        if self.is_measured or self.ref.is_fifo:
-            return self.is_quick
-        return self.running > 0 or self.handler.size > 1
 
     def ahead(self, most: int) -> int:
         """How many calls may wait in hand, beyond those that have slots. What is there already may stay somewhat longer

@@ -21,7 +21,8 @@ def start(url: str, prefix: str, kind: str, seconds: float) -> BaseProcess:
     """Start a worker of the queue "q".
 
     Args:
-        kind: "plain", "coroutine" or "batch".
+        kind: "plain", "coroutine" or "batch"; "mixed" = plain, and coroutines of the queue "other", which both take up
+            to 40 ms.
         seconds: from the begin of a handler to the death of its process.
     """
     process = _context.Process(target=serve, args=(url, prefix, kind, seconds), daemon=True)
@@ -29,11 +30,16 @@ def start(url: str, prefix: str, kind: str, seconds: float) -> BaseProcess:
     return process
 
 
+def takes(body: str) -> float:
+    """Seconds that a handler of the kind "mixed" takes."""
+    return (0.0, 0.0, 0.0, 0.002, 0.01, 0.04)[int(body.rsplit(" ", 1)[1]) % 6]
+
+
 def serve(url: str, prefix: str, kind: str, seconds: float) -> None:
     """What such a process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.getLogger("rqsqs.worker").setLevel(logging.CRITICAL)
-    worker = Worker(url, prefix=prefix, heartbeat_interval=0.05)
+    worker = Worker(url, prefix=prefix, heartbeat_interval=0.25 if kind == "mixed" else 0.05)
 
     def die() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -52,7 +58,18 @@ def serve(url: str, prefix: str, kind: str, seconds: float) -> None:
             await asyncio.sleep(seconds)
             die()
 
-    if kind == "batch":
+    def mixed(message: Message) -> None:
+        time.sleep(takes(message.body))
+        plain(message)
+
+    async def mixed_coroutine(message: aio.Message) -> None:
+        await asyncio.sleep(takes(message.body))
+        await coroutine(message)
+
+    if kind == "mixed":
+        worker.add("q", mixed)
+        worker.add("other", mixed_coroutine)
+    elif kind == "batch":
         worker.add("q", batch, batch=5)
     else:
         worker.add("q", coroutine if kind == "coroutine" else plain)

@@ -58,3 +58,34 @@ def test_a_message_that_kills_workers_takes_no_neighbours_along(
                 kills += is_killed(valkey_url, prefix, queue, kind, seconds)
         assert kills <= sent * (MOST_RECEIVES + 1)
         assert sorted(m.body for m in dead.peek(1000)) == sorted(f"poison {n}" for n in range(sent))
+
+
+def test_neither_do_those_that_kill_a_fleet_of_several_queues(valkey_url: str, prefix: str) -> None:
+    """Handlers take nothing, or longer than those that are quick, in threads and as coroutines; some messages kill
+    their worker at once and some later; and two workers share everything."""
+    with rqsqs.connect(valkey_url, prefix=prefix) as connection:
+        dead = connection.create_queue("dead")
+        queues = [
+            connection.create_queue(name, dead_letter_queue=dead, max_receive_count=MOST_RECEIVES)
+            for name in ("q", "other")
+        ]
+        poisons = max(KILLS // (MOST_RECEIVES + 1), 4)
+        for n in range(poisons):
+            queue = queues[n % 2]
+            queue.send_batch([f"{queue.name} {n} {i}" for i in range(NEIGHBOURS // 2)])
+            queue.send(f"poison {n}")
+            queue.send_batch([f"{queue.name} {n} {i}" for i in range(NEIGHBOURS // 2)])
+        workers: list[poison.BaseProcess] = []
+        deadline = time.monotonic() + PATIENCE_S + 3 * KILLS
+        try:
+            while sum(left(queue) for queue in queues):
+                workers = [worker for worker in workers if worker.is_alive()]
+                while len(workers) < 2:
+                    workers.append(poison.start(valkey_url, prefix, "mixed", 0.02 * (len(workers) % 2)))
+                assert time.monotonic() < deadline, [queue.counts() for queue in queues]
+                time.sleep(0.02)
+        finally:
+            for worker in workers:
+                worker.kill()
+                worker.join()
+        assert sorted(m.body for m in dead.peek(1000)) == sorted(f"poison {n}" for n in range(poisons))

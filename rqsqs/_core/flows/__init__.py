@@ -19,7 +19,7 @@ from rqsqs._core.flows.browse import (
     peek,
     reschedule,
 )
-from rqsqs._core.flows.consumers import beat, finish, finish_and_receive, order_consumer, release
+from rqsqs._core.flows.consumers import beat, begin, finish, finish_and_receive, order_consumer, release
 from rqsqs._core.flows.events import tell
 from rqsqs._core.flows.metrics import Doubt, all_metrics, doubts, metrics, metrics_of_those_there
 from rqsqs._core.flows.moves import cancel_move, drive_move, list_moves, move_chosen, start_chosen, start_move

@@ -41,7 +41,7 @@ def finish_and_receive(
         extension_ms: for how long the messages received are invisible without a heartbeat.
         per_group: up to this many messages of one message group (FIFO); 0 = no limit.
         weak: as for finish().
-        slots: of a worker that takes messages ahead of them; 0 = it does not (lua/lib/ahead.lua).
+        slots: of a worker, whose receives do not count yet; 0 = they do (lua/lib/ahead.lua).
     """
     first: Sequence[Delivery] = finished
     if finished and for_deletes(durability):
@@ -170,6 +170,17 @@ def beat(
                 positions = range(len(mine))
             lost += [mine[i] for i in positions]
     return order, lost
+
+
+def begin(delivery: Delivery, extension_ms: int) -> Flow[bool]:
+    """The handler of a suspect begins, and its receive counts (lua/lib/ahead.lua). False if it was lost meanwhile."""
+    try:
+        _, lost = yield consumers.begin(delivery, extension_ms)
+    except QueueDoesNotExist:
+        return False
+    if not lost:
+        delivery.count()
+    return not lost
 
 
 def order_consumer(q: QueueRef, consumer_id: str, command: str) -> Flow[bool]:

@@ -52,7 +52,7 @@ class ReceiveSpec:
         delete: delete at once what is received.
         attempt_id: ReceiveRequestAttemptId (FIFO).
         per_group: up to this many of one message group (FIFO); 0 = no limit.
-        slots: of a worker that takes messages ahead of them; 0 = it does not (lua/lib/ahead.lua).
+        slots: of a worker, whose receives do not count yet; 0 = it is none (lua/lib/ahead.lua).
     """
 
     __slots__ = (

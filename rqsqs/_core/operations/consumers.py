@@ -46,12 +46,22 @@ def beat(
         args[3] = json.dumps(told, separators=(",", ":"))
     for d in held:
         args += d.held
+    return _beat(p, args)
+
+
+def _beat(p: Partition, args: Sequence[Arg]) -> Operation:
     return Operation(
         "beat_consumer",
         p.keys("meta inflight heartbeats consumers commands"),
         tuple(args),
         lambda r: (r[0].decode(), r[1:]),
     )
+
+
+def begin(d: Delivery, extension_ms: int) -> Operation:
+    """The handler of a suspect begins, so its receive counts (lua/lib/ahead.lua); the result is as that of beat()."""
+    member, receives = d.held
+    return _beat(d.partition, (d.partition.space.now_us(), str(extension_ms), "", "", "0", member, receives + "+"))
 
 
 def list_consumers(q: QueueRef) -> Operation:

@@ -100,7 +100,7 @@ def receive_messages(
         finished: to be deleted first, in the same step.
         statuses: takes what became of them, as delete_messages() tells it (FIFO).
         per_group: up to that many messages of one message group (FIFO); 0 = no limit.
-        slots: of a worker that takes messages ahead of them (lua/lib/ahead.lua); 0 = it does not.
+        slots: of a worker, whose receives do not count yet (lua/lib/ahead.lua); 0 = it is none.
     """
     is_check = not p.received % CHECK_EVERY
 
@@ -199,7 +199,7 @@ def _of_any_stay(p: Partition, flat: list[Any], now: str) -> list[Delivery]:
         try:
             member, receives = key_text(flat[i]), flat[i + 1]
             first, before, elsewhere, source, group = history(member)
-            total = before + max(receives, 1)
+            total = before + (max(receives, 1) if receives >= -1 else -1 - receives)
             # in the handle the receives tell two of them within a millisecond apart
             messages.append(Delivery(p, member, flat[i + 2], now, total, first, receives, group, source, elsewhere))
         except UNREADABLE:

@@ -98,10 +98,11 @@ def release_messages(p: Partition, outcomes: Sequence[Outcome], durability: Dura
     for v in outcomes:
         d, why = v.delivery, v.cause
         receipt = d.receipt
-        args += (receipt.key, receipt.group, receipt.receives) if p.is_fifo else (receipt.key, d.held[1])
+        receives = d.held[1] + "+" * d.is_suspect
+        args += (receipt.key, receipt.group, receipt.receives) if p.is_fifo else (receipt.key, receives)
         size, packed = delivery.with_cause(d, why) if why else (0, b"")
-        came_alone = d.receives == 1 and not p.is_fifo  # the first receive of other deliveries is 0 or -1
-        kind = "return" if v.kind == "requeue" and came_alone else v.kind
+        was_suspect = (d.receives == 1 or d.is_suspect) and not p.is_fifo  # others have 0 or -1 the first time
+        kind = "return" if v.kind == "requeue" and was_suspect else v.kind
         args += (
             kind,
             packed,
