@@ -306,7 +306,7 @@ def parts(samples: Mapping[Step, Sample], place: Step) -> str:
     """Where the time of a step goes, in words: what takes most comes first."""
     sample = samples[place]
     shares = {f"`{name}`": usec / sample.messages / sample.mean for name, (_, usec) in sample.inner.items()}
-    shares["T"] = samples[SAME_ARGUMENTS].mean / place[2] / sample.mean
+    shares["T"] = samples[FLOOR].low / place[2] / sample.low
     shares["Lua"] = 1 - sum(shares.values())
     return ", ".join(f"{name} {share:.0%}" for name, share in sorted(shares.items(), key=lambda item: -item[1])[:6])
 

@@ -31,8 +31,8 @@ class Target:
 
 
 LUA = "the Lua around the redis calls: arguments, settings, the checks of what is out of the ordinary"
-SEND = f"K has the `SET` that recognises a repeated call, M has not; what is over K is {LUA}"
-RECEIVE = f"K has the `SET` that lets an answer be repeated, and a counter, M has not; what is over K is {LUA}"
+SEND = f"M lacks the `SET` that recognises a repeated call, K has it; what is over K is {LUA}"
+RECEIVE = f"M lacks the `SET` that keeps the answer, and a counter, K has both; what is over K is {LUA}"
 FLEET = "clients and server share the processors; the tables tell how the CPU time of a message is divided between them"
 TOKEN = (
     "two scripts and a wake-up token lie between send and message, where streams have two commands; not divided further"
