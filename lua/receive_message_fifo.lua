@@ -15,15 +15,13 @@ ALSO   group:NAME delayed postponed paused moved attempt:ID timer backup wake:WA
 ARGV   1 number         of the call; an "r" behind it: it is repeated
        2 now_us         "" = the server's clock
        3 count          how many messages at most
-       4 visibility_ms  "" = the queue's VisibilityTimeout
+       4 how            "" = nothing of the following, else VISIBILITY_MS/FLIGHT_LIMIT/OPTIONS/STRICT/PER_GROUP/ATTEMPT,
+                        each of which may be empty: instead of the queue's VisibilityTimeout; at this many messages in
+                        flight nothing is handed out; "1" = delete at once what is received, and "c" behind it: look at
+                        the settings themselves, which may be damaged, and not at `quick`, and make that true; "1" = as
+                        in delete_message_fifo.lua; how many messages of one group at most; ReceiveRequestAttemptId
        5 wait           as in receive_message.lua
-       6 waiter         the same
-       7 flight_limit   at this many messages in flight nothing is handed out; 0 = no limit
-       8 options        as in receive_message.lua
-       9 attempt        ReceiveRequestAttemptId, "" = none
-       10 strict        as in delete_message_fifo.lua
-       11 per_group     how many messages of one group at most; 0 = no limit
-       12... key, group, receives of each message to delete first: what the caller has finished
+       6... key, group, receives of each message to delete first: what the caller has finished
 RETURN {key, group, record, ..., topology, now_ms}: messages, all received for the first time in this delivery cycle;
        else {now_ms, topology, wake_at_ms, wait_until_ms, missing_dlq, {key, group, history, record ...}}. If messages
        were to be deleted, {status ...} of delete_message_fifo.lua comes last in either form.
@@ -35,15 +33,20 @@ BOUND  2500 calls, 4 MiB
 ]]
 local call = redis.call
 local slot, meta, available, inflight, states, wakeups = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local number, count, wait, flight_limit, options = ARGV[1], tonumber(ARGV[3]), ARGV[5], ARGV[7], ARGV[8]
-local attempt_id, is_strict, per_group = ARGV[9], ARGV[10] == "1", tonumber(ARGV[11])
-local acks = options == "1" or options == "1c"
+local number, count, how, wait = ARGV[1], tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local visibility_ms, flight_limit, acks, checks, is_strict, per_group, attempt_id = "", "", false, false, false, 0, ""
+if how ~= "" then
+  local deletes, check, strict, most
+  visibility_ms, flight_limit, deletes, check, strict, most, attempt_id =
+    string.match(how, "^(%d*)/(%d*)/(1?)(c?)/(1?)/(%d*)/(.*)$")
+  acks, checks, is_strict, per_group = deletes ~= "", check ~= "", strict ~= "", tonumber(most) or 0
+end
 local is_repeated, SLOT_MS = #number > 8, "120000" -- lib/idempotency.lua
 local CALLS, BYTES = 2000, 4194304 -- redis calls, about, and bytes (large.BYTES) after which it stops
 
 -- One field while nothing is out of the ordinary, else many.
 local visibility, retention, topology, largest, delay, paused, large, delays, timeline, emptied
-local quick = (options == "" or options == "1") and call("HGET", meta, "quick")
+local quick = not checks and call("HGET", meta, "quick")
 if quick then
   visibility, retention, topology = string.sub(quick, 1, 10), string.sub(quick, 11, 20), string.sub(quick, 21)
 else
@@ -55,7 +58,7 @@ else
   elseif string.find(visibility .. (retention or "x") .. (largest or "x"), "%D") or #visibility > 10
     or #retention > 10 or #largest == 0 or #largest > 10 then
     return require("lib.damaged").settings(meta)
-  elseif string.sub(options, -1) == "c" then -- somebody may have edited them
+  elseif checks then -- somebody may have edited them
     require("lib.settings").mark(string.sub(meta, 1, -5))
   end
   topology = topology or ""
@@ -63,7 +66,7 @@ end
 local base = string.sub(meta, 1, -5)
 local now_us, now = require("lib.clock")(ARGV[2], true)
 local now_ms = now + 0 -- cheaper than tonumber()
-local visibility_ms = ARGV[4] == "" and visibility * 1000 or ARGV[4] + 0
+visibility_ms = visibility_ms == "" and visibility * 1000 or visibility_ms + 0
 local visible_ms = now_ms -- late, but never early
 if visibility_ms > 0 then
   visible_ms = now_ms + visibility_ms + (string.sub(now_us, -3) == "000" and 0 or 1)
@@ -75,9 +78,9 @@ local reply, is_known, statuses
 if is_repeated or acks then
   reply, is_known = require("lib.replay").find(slot, number, base, true, topology, now)
 end
-if ARGV[12] then
+if ARGV[6] then
   local delete_messages = require("lib.delete_messages_fifo")
-  statuses = delete_messages(base, inflight, states, available, now_us, is_strict, 12, is_known)
+  statuses = delete_messages(base, inflight, states, now_us, is_strict, 6, is_known)
 end
 if reply then
   reply[#reply + 1] = statuses
@@ -85,7 +88,7 @@ if reply then
 end
 
 -- All calls that are not common take one other path: at once, or from the first group on that is not common.
-local is_limited = flight_limit ~= "0" and call("ZCARD", inflight) >= tonumber(flight_limit)
+local is_limited = flight_limit ~= "" and call("ZCARD", inflight) >= tonumber(flight_limit)
   and call("ZCOUNT", inflight, now .. "999", "+inf") >= tonumber(flight_limit)
 local is_common = not (is_repeated or acks or attempt_id ~= "" or visibility_ms == 0 or timeline)
   and not (is_limited or paused or delays)
@@ -172,7 +175,8 @@ if not is_common then
     visibility_ms = visibility_ms, visible_ms = visible_ms, paused = paused, delay_ms = (delay or 0) * 1000,
     delays = delays, large = large, is_limited = is_limited, statuses = statuses, steps = steps, room = room,
     acks = acks, popped = popped, odd = odd, messages = messages, scores = scores, states = new_states,
-    first_score = score, first_state = state, has_timeline = timeline, emptied = emptied,
+    attempt_id = attempt_id, per_group = per_group, first_score = score, first_state = state,
+    has_timeline = timeline, emptied = emptied,
   })
 end
 
@@ -181,7 +185,8 @@ if large then
   require("lib.settings").forget_contents(base, now_ms, emptied, keys)
 end
 if #scores == 0 then
-  reply = require("lib.wakeups").nothing_received(base, topology, now_ms, wait, ARGV[6], 0)
+  local for_ms, waiter = string.match(wait, "^(%S*) ?(.*)$")
+  reply = require("lib.wakeups").nothing_received(base, topology, now_ms, for_ms, waiter, 0)
   reply[#reply + 1] = statuses
   return reply
 end
@@ -204,8 +209,8 @@ if #scores == 2 then -- its dwell time (lib/counting.lua)
 else
   pcall(require("lib.first_receives"), base, now_ms, messages, 3)
 end
-if #wait == 13 and string.find(wait, "^%d") then -- it has waited before: it may have a duty
-  require("lib.wakeups").leave(base, ARGV[6])
+if wait ~= "" and string.find(wait, "^%d") then -- it has waited before: it may have a duty
+  require("lib.wakeups").leave(base, string.match(wait, "^%S* ?(.*)$"))
 end
 if call("EXISTS", wakeups) == 0 then -- a waiter may be blocked
   require("lib.wake_next")(base, now_ms, false, 0)

@@ -7,17 +7,16 @@ KEYS   1 slot      STRING the caller's call slot (lib/idempotency.lua)
                           of all that were sent
        3 available ZSET   group -> since when its head can be received (us)
        4 wakeups   LIST   wakeup token
-       5 timer     STRING who wakes a waiter at the next due time
-ALSO   group:NAME inflight state delayed postponed paused dedup:ID backup wake:WAITER stats timeline
+ALSO   group:NAME inflight state delayed postponed paused dedup:ID timer backup wake:WAITER stats timeline
 ARGV   1 number         of the call; an "r" behind it: it is repeated
        2 now_us         "" = the server's clock
        3 max_size       the largest message of this call, bytes
-       4 require_dedup  "1" = a message needs a deduplication id or ContentBasedDeduplication (SQS's rule), with a
-                        window that outlasts all repetitions of a call: then the call needs no slot
-       5 token          "", or the migration token that the groups' old partition gave the sender for the new one
-                        (lib/partition.lua); "c" = none, and check the settings of the queue first: a receive could not
-                        use damaged ones
-       6... record, group, dedup, due, window_ms per message
+       4 options        "1" = a message needs a deduplication id or ContentBasedDeduplication (SQS's rule), with a
+                        window that outlasts all repetitions of a call: then the call needs no slot; "+" behind it:
+                        messages have due and window_ms; "c": check the settings of the queue first, as a receive could
+                        not use damaged ones; /TOKEN: the migration token that the groups' old partition gave the sender
+                        for the new one (lib/partition.lua)
+       5... record, group, dedup [, due, window_ms] per message
             dedup "=LENGTH:id" given, "#LENGTH:id" from the content, "" none; due "" = the queue's DelaySeconds,
             "+ms", "@ms"
 RETURN {outcome ...}: the message's stamp, "=stamp" of the message it duplicates, or, if it is not for this partition,
@@ -27,14 +26,21 @@ BOUND  2000 calls, 4 MiB
 ]]
 local call = redis.call
 local slot, meta, available, wakeups = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local now_arg, size, all_have_ids, token = ARGV[2], ARGV[3], ARGV[4] == "1", ARGV[5]
+local argv = ARGV
+local now_arg, size, options = argv[2], argv[3], argv[4]
+local all_have_ids, stride, checks, token = options == "1", 3, false, ""
+if options ~= "" and options ~= "1" then
+  local require_ids, more, check
+  require_ids, more, check, token = string.match(options, "^(1?)(%+?)(c?)/?(.*)$")
+  all_have_ids, stride, checks = require_ids ~= "", more ~= "" and 5 or 3, check ~= ""
+end
 local number, is_repeated = string.sub(ARGV[1], 1, 8), #ARGV[1] > 8 -- lib/idempotency.lua
 local SLOT_MS, KEPT_REPEATED_MS = 120000, 3600000 -- the same
 
 -- One field while nothing is out of the ordinary (lib/settings.lua), else many.
 local sends, last, messages, bytes = unpack(call("HMGET", meta, "sends", "last", "messages", "bytes"))
 local limit, by_content, by_group, delay, window, paused_groups, partition, has_timeline
-if token == "c" then
+if checks then
   local refused = require("lib.damaged").for_receivers(meta)
   if refused then
     return refused
@@ -59,8 +65,8 @@ elseif (#size > 3 or #limit < 4) and tonumber(size) > tonumber(limit) then -- el
   return redis.error_reply("MESSAGE_TOO_LARGE " .. limit)
 end
 if all_have_ids and not by_content then
-  for i = 8, #ARGV, 5 do
-    if string.sub(ARGV[i], 1, 1) ~= "=" then
+  for i = 7, #argv, stride do
+    if string.sub(argv[i], 1, 1) ~= "=" then
       return redis.error_reply("DEDUPLICATION_ID_REQUIRED " .. meta)
     end
   end
@@ -86,8 +92,12 @@ end
 local reply, earliest_ms, mine, duplicates, newest = {}, nil, {}, 0, last
 local run, heads, visible -- list, key, record ... of messages in a row of one group; stamp, group of new heads
 
-for i = 6, #ARGV, 5 do
-  local record, group, dedup, due, own_window = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
+local due, own_window = "", ""
+for i = 5, #argv, stride do
+  local record, group, dedup = argv[i], argv[i + 1], argv[i + 2]
+  if stride == 5 then
+    due, own_window = argv[i + 3], argv[i + 4]
+  end
   local place = partition and require("lib.partition").place(partition, group, token) or "here"
   local is_old = place == "old" and call("EXISTS", base .. "group:" .. group) == 1
   local stamp = now_us
@@ -139,7 +149,7 @@ for i = 6, #ARGV, 5 do
       key, due_ms = require("lib.due").delay_fifo(base, stamp, group, due, queue_delay_ms, now_us)
       if key.err then
         reply[#reply + 1] = stamp
-        return require("lib.take_back")(base, reply, number, by_content, by_group, key)
+        return require("lib.take_back")(base, reply, number, stride, by_content, by_group, key)
       end
     end
     if due_ms then
@@ -155,18 +165,17 @@ for i = 6, #ARGV, 5 do
       timeline.add(base, "s", stamp, timeline.caller(slot), due_ms or 0)
     end
   end
-  if run and ARGV[i + 6] ~= group then
+  if run and argv[i + stride + 1] ~= group then
     local length, key = redis.pcall("RPUSH", unpack(run)), run[2]
     if length == #run - 1 and #key == 16 then -- the first of them is the head, and not delayed
-      if paused_groups and redis.pcall("SISMEMBER", base .. "paused", group) == 1 then
-        run = nil -- nobody is served
-      elseif heads then
+      local is_paused = paused_groups and redis.pcall("SISMEMBER", base .. "paused", group) == 1
+      if heads and not is_paused then
         heads[#heads + 1], heads[#heads + 2] = key, group
-      else
+      elseif not is_paused then
         heads = {key, group}
       end
     elseif type(length) == "table" then
-      return require("lib.take_back")(base, reply, number, by_content, by_group, length)
+      return require("lib.take_back")(base, reply, number, stride, by_content, by_group, length)
     end
     run = nil
   end
@@ -174,7 +183,7 @@ end
 if heads then
   local added = redis.pcall("ZADD", available, unpack(heads))
   if type(added) ~= "number" then
-    return require("lib.take_back")(base, reply, number, by_content, by_group, added)
+    return require("lib.take_back")(base, reply, number, stride, by_content, by_group, added)
   end
   visible = true
 end
@@ -195,7 +204,7 @@ if visible then
 elseif earliest_ms then
   require("lib.wakeups").wake_for(base, math.floor(now_us / 1000), earliest_ms)
 end
-if token == "c" then -- somebody may have edited the settings
+if checks then -- somebody may have edited the settings
   require("lib.settings").mark(base)
 end
 if needs_slot then

@@ -6,7 +6,7 @@
 --
 -- If a key has another type: it reads `inflight` first and writes to `state` first, so nothing is done without these.
 -- It passes over all others, in which there is nothing to be deleted.
-return function(base, inflight, states, available, now_us, is_strict, first, is_done)
+return function(base, inflight, states, now_us, is_strict, first, is_done)
   local call = redis.call
   local make_available, meta = require("lib.make_available"), base .. "meta"
   if not ARGV[first + 3] and not is_strict and not is_done then -- the common case: one message, the first of its group
@@ -20,7 +20,7 @@ return function(base, inflight, states, available, now_us, is_strict, first, is_
       if entries and entries[1] == key then
         call("ZREM", inflight, member)
         redis.pcall("HINCRBY", meta, "messages", "-1")
-        return {1}, 1, make_available(base, group, now_us, list, states, available)
+        return {1}, 1, make_available(base, group, now_us, list, states)
       elseif entries and entries[1] then
         call("LPUSH", list, entries[2], entries[1])
       end
@@ -112,10 +112,10 @@ return function(base, inflight, states, available, now_us, is_strict, first, is_
 
   local visible, are_empty = false, lists[2] and call("EXISTS", unpack(lists)) == 0
   for i = 1, #groups do
-    if not are_empty and make_available(base, groups[i], now_us, lists[i], states, available) then
+    if not are_empty and make_available(base, groups[i], now_us, lists[i], states) then
       visible = true
     elseif were_visible[groups[i]] then
-      redis.pcall("ZREM", available, groups[i])
+      redis.pcall("ZREM", base .. "available", groups[i])
     end
   end
   if marked then

@@ -4,7 +4,7 @@
 -- can be received, if that is later; a group that is available keeps its place then. The keys may be left out: it costs
 -- as much as a third of a call to make a name. Who calls it has written something: a key of another type counts as
 -- empty here, and later calls are refused because of it.
-return function(base, group, turn, list, states, available)
+return function(base, group, turn, list, states)
   local try = redis.pcall
   local key = try("LINDEX", list or base .. "group:" .. group, "0")
   if type(key) ~= "string" then
@@ -28,7 +28,7 @@ return function(base, group, turn, list, states, available)
   if state then
     since = string.match(state, "^%d+/%d+/(%d+)")
   end
-  available = available or base .. "available"
+  local available = base .. "available"
   if turn then
     turn = require("lib.clock")(turn)
     try("ZADD", available, "NX", turn > since and turn or since, group)

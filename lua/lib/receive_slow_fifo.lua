@@ -249,7 +249,8 @@ local function keep(r, reply)
 end
 
 return function(r)
-  local count, wait, waiter, attempt_id, per_group = tonumber(ARGV[3]), ARGV[5], ARGV[6], ARGV[9], tonumber(ARGV[11])
+  local count, attempt_id, per_group = tonumber(ARGV[3]), r.attempt_id, r.per_group
+  local wait, waiter = string.match(ARGV[5], "^(%S*) ?(.*)$")
   local group, since = take_back(r)
   r.delivered, r.removed, r.missing_dlq, r.stats = #r.scores / 2, 0, "", {}
   for i = 1, #r.messages, 4 do

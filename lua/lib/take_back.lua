@@ -1,10 +1,10 @@
 -- A send to a FIFO queue came upon a key of another type: take back what it has written, the last message first.
--- `reply`: what became of each so far; by_content, by_group: the settings of deduplication; ARGV and `number` are those
--- of send_message_fifo.lua. Returns the error.
-return function(base, reply, number, by_content, by_group, refused)
+-- `reply`: what became of each so far; by_content, by_group: the settings of deduplication; ARGV, `number` and
+-- `stride` are those of send_message_fifo.lua. Returns the error.
+return function(base, reply, number, stride, by_content, by_group, refused)
   local call = redis.call
   for n = #reply, 1, -1 do
-    local stamp, group, dedup = reply[n], ARGV[5 * n + 2], ARGV[5 * n + 3]
+    local stamp, group, dedup = reply[n], ARGV[stride * (n - 1) + 6], ARGV[stride * (n - 1) + 7]
     local list, member = base .. "group:" .. group, stamp .. group
     local key = redis.pcall("LINDEX", list, "-2")
     if type(key) == "string" and string.sub(key, 1, 16) == stamp then

@@ -56,8 +56,8 @@ class ReceiveSpec:
     """
 
     __slots__ = (
-        "attempt_id", "count", "delete", "fifo_words", "limits", "per_group", "slots", "visibility_ms", "wait",
-        "wait_ms", "words",
+        "attempt_id", "count", "delete", "limits", "per_group", "slots", "visibility_ms", "wait", "wait_ms",
+        "words",
     )  # fmt: skip
 
     def __init__(
@@ -75,13 +75,6 @@ class ReceiveSpec:
         self.delete, self.attempt_id, self.per_group, self.slots = delete, attempt_id, per_group, slots
         self.wait = wait_word(wait_ms)
         self.words = str(count), operations.how_word(visibility_ms, limits.in_flight, delete, slots)
-        visibility = "" if visibility_ms is None else str(visibility_ms)
-        self.fifo_words = (
-            (str(count), visibility, self.wait),
-            str(limits.in_flight),
-            "1" if delete else "",
-            (attempt_id or "", "1" if limits.strict else "", str(per_group)),
-        )
 
     def ask(
         self,
@@ -129,8 +122,11 @@ class Receive(Operation):
         self.keeps_answer = spec.delete
         if p.is_fifo:
             self.script, names = "receive_message_fifo", operations.RECEIVE_FIFO
-            words, limit, options, more = spec.fifo_words
-            self.args = (now, *words, waiter, limit, options + "c" if is_check else options, *more)
+            limits, at_most, attempt_id = spec.limits, spec.per_group, spec.attempt_id
+            how = operations.how_word_fifo(
+                spec.visibility_ms, limits.in_flight, spec.delete, limits.strict, at_most, attempt_id, is_check
+            )
+            self.args = (now, spec.words[0], how, f"{spec.wait} {waiter}" if waiter else "")
             for r in [d.receipt for d in finished]:
                 self.args += (r.key, r.group, r.receives)
         else:

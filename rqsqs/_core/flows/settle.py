@@ -45,8 +45,8 @@ class DeleteOne(Operation):
         if p.is_fifo:
             self.script = "delete_message_fifo"
             self.keys = p.found_keys.get(operations.DELETE_FIFO) or p.keys(operations.DELETE_FIFO)
-            receipt = d.receipt
-            self.args = (p.space.now_us(), "1" if limits.strict else "", receipt.key, receipt.group, receipt.receives)
+            receipt, now = d.receipt, p.space.now_us()
+            self.args = (f"!{now}" if limits.strict else now, receipt.key, receipt.group, receipt.receives)
         else:
             self.script = "delete_message"
             self.keys = p.found_keys.get(operations.DELETE) or p.keys(operations.DELETE)

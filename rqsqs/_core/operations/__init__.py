@@ -11,6 +11,7 @@ from rqsqs._core.operations.receive import (
     give_back,
     history,
     how_word,
+    how_word_fifo,
     key_text,
     not_received,
     pass_over,

@@ -115,11 +115,9 @@ def receive_messages(
         return not_received(got, waiter, delete=delete)
 
     if p.is_fifo:
-        visibility, options = "" if visibility_ms is None else str(visibility_ms), "1" if delete else ""
+        how = how_word_fifo(visibility_ms, limits.in_flight, delete, limits.strict, per_group, attempt_id, is_check)
         args: tuple[Arg, ...] = (
-            *(p.space.now_us(), str(count), visibility, wait, waiter),
-            *(str(limits.in_flight), options + "c" if is_check else options),
-            *(attempt_id or "", "1" if limits.strict else "", str(per_group)),
+            *(p.space.now_us(), str(count), how, f"{wait} {waiter}" if wait else ""),
             *[a for r in finished for a in (r.key, r.group, r.receives)],
         )
         return Operation("receive_message_fifo", p.keys(RECEIVE_FIFO), args, parse, undo=undo, keeps_answer=delete)
@@ -134,6 +132,23 @@ def how_word(visibility_ms: int | None, in_flight: int, delete: bool, slots: int
     visibility = "" if visibility_ms is None else visibility_ms
     word = f"{visibility}/{in_flight or ''}/{'1' if delete else f'+{slots}' if slots else ''}"
     return "" if word == "//" else word
+
+
+@functools.lru_cache(maxsize=1000)
+def how_word_fifo(
+    visibility_ms: int | None,
+    in_flight: int,
+    delete: bool,
+    strict: bool,
+    per_group: int,
+    attempt_id: str | None,
+    check: bool,
+) -> str:
+    """The same of a receive from a FIFO queue (lua/receive_message_fifo.lua)."""
+    visibility = "" if visibility_ms is None else visibility_ms
+    options = ("1" if delete else "") + ("c" if check else "")
+    word = f"{visibility}/{in_flight or ''}/{options}/{'1' if strict else ''}/{per_group or ''}/{attempt_id or ''}"
+    return "" if word == "/////" else word
 
 
 def checking(how: str) -> str:

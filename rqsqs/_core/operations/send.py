@@ -13,7 +13,7 @@ from rqsqs.limits import Limits
 from rqsqs.models import Durability
 
 SEND = "meta ready wakeups"
-SEND_FIFO = "meta available wakeups timer"
+SEND_FIFO = "meta available wakeups"
 REPEAT_MARK = 1  # the argument of a send to a standard queue that tells of a repetition
 MIN_WINDOW_MS = 120_000  # a deduplication window that outlasts all repetitions of a call
 
@@ -67,7 +67,7 @@ def send_messages(
     now = p.space.now_us()
     size = messages[0].size if len(messages) == 1 else max([m.size for m in messages])
     if p.is_fifo:
-        return _send_fifo(p, messages, limits, now, size, token or ("c" if check else ""), durability)
+        return _send_fifo(p, messages, limits, now, size, token, durability, check)
     tail, node = ids.tails(), p.node
     names = [tail + position for position in ids.POSITIONS[: len(messages)]]
     special = not all([m.is_plain for m in messages])
@@ -123,11 +123,14 @@ def _send_fifo(
     size: int,
     token: str,
     durability: Durability | None,
+    check: bool,
 ) -> Operation:
     all_have_ids = limits.strict or all(
         [m.dedup_id is not None and (m.dedup_window_ms is None or m.dedup_window_ms >= MIN_WINDOW_MS) for m in messages]
     )
-    args: list[Arg] = [now, str(size), "1" if all_have_ids else "", token]
+    has_more = any([m.due_ms is not None or m.delay_ms is not None or m.dedup_window_ms is not None for m in messages])
+    options = ("1" if all_have_ids else "") + ("+" if has_more else "") + ("c" if check else "")
+    args: list[Arg] = [now, str(size), f"{options}/{token}" if token else options]
     for m in messages:
         if m.dedup_id is not None:
             tail = dedup_tail(m.dedup_id)
@@ -137,8 +140,9 @@ def _send_fifo(
             dedup = f"#{len(tail) + 1}:{tail}"
         else:
             dedup = ""
-        window = "" if m.dedup_window_ms is None else str(m.dedup_window_ms)
-        args += (m.record, m.group or "", dedup, _due(m), window)
+        args += (m.record, m.group or "", dedup)
+        if has_more:
+            args += (_due(m), "" if m.dedup_window_ms is None else str(m.dedup_window_ms))
 
     def parse(reply: list[bytes]) -> list[SentMessage | Moved]:
         sent: list[SentMessage | Moved] = []

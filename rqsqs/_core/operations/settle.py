@@ -14,7 +14,7 @@ from rqsqs.limits import Limits
 from rqsqs.models import Durability, Failure
 
 DELETE = "store inflight"
-DELETE_FIFO = "meta available inflight state wakeups"
+DELETE_FIFO = "meta inflight state"
 CHANGE = "meta store inflight wakeups timer"
 CHANGE_FIFO = "meta available inflight state wakeups timer"
 # What became of a receipt, as the scripts tell it
@@ -33,7 +33,7 @@ def delete_messages(
 
     The script of standard queues only counts, unless it refuses some: if one was gone, all are 0."""
     if p.is_fifo:
-        args: list[Arg] = [p.space.now_us(), "1" if limits.strict else ""]
+        args: list[Arg] = [f"!{p.space.now_us()}" if limits.strict else p.space.now_us()]
         for r in receipts:
             args += (r.key, r.group, r.receives)
         return Operation("delete_message_fifo", p.keys(DELETE_FIFO), tuple(args), durability=durability)
