@@ -31,9 +31,9 @@ RETURN {key, group, record, ..., topology, now_ms}: messages, all received for t
 ERRORS QUEUE_NOT_FOUND, QUEUE_DAMAGED
 BOUND  2500 calls, 4 MiB
 ]]
-local call = redis.call
-local slot, meta, available, inflight, states, wakeups = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local number, count, how, wait = ARGV[1], tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local call, argv, keys = redis.call, ARGV, KEYS
+local slot, meta, available, inflight, states, wakeups = keys[1], keys[2], keys[3], keys[4], keys[5], keys[6]
+local number, count, how, wait = argv[1], argv[3] + 0, argv[4], argv[5] -- cheaper than tonumber()
 local visibility_ms, flight_limit, acks, checks, is_strict, per_group, attempt_id = "", "", false, false, false, 0, ""
 if how ~= "" then
   local deletes, check, strict, most
@@ -48,7 +48,8 @@ local CALLS, BYTES = 2000, 4194304 -- redis calls, about, and bytes (large.BYTES
 local visibility, retention, topology, largest, delay, paused, large, delays, timeline, emptied
 local quick = not checks and call("HGET", meta, "quick")
 if quick then
-  visibility, retention, topology = string.sub(quick, 1, 10), string.sub(quick, 11, 20), string.sub(quick, 21)
+  visibility, retention = string.sub(quick, 1, 10), string.sub(quick, 11, 20)
+  topology = #quick == 20 and "" or string.sub(quick, 21)
 else
   visibility, retention, topology, largest, delay, paused, large, delays, timeline, emptied = unpack(call("HMGET", meta,
     "VisibilityTimeout", "MessageRetentionPeriod", "topology", "MaximumMessageSize", "DelaySeconds", "paused", "large",
@@ -64,8 +65,8 @@ else
   topology = topology or ""
 end
 local base = string.sub(meta, 1, -5)
-local now_us, now = require("lib.clock")(ARGV[2], true)
-local now_ms = now + 0 -- cheaper than tonumber()
+local now_us, now = require("lib.clock")(argv[2], true)
+local now_ms = now + 0
 visibility_ms = visibility_ms == "" and visibility * 1000 or visibility_ms + 0
 local visible_ms = now_ms -- late, but never early
 if visibility_ms > 0 then
@@ -78,7 +79,7 @@ local reply, is_known, statuses
 if is_repeated or acks then
   reply, is_known = require("lib.replay").find(slot, number, base, true, topology, now)
 end
-if ARGV[6] then
+if argv[6] then
   local delete_messages = require("lib.delete_messages_fifo")
   statuses = delete_messages(base, inflight, states, now_us, is_strict, 6, is_known)
 end
@@ -181,8 +182,8 @@ if not is_common then
 end
 
 if large then
-  local keys = #scores == 0 and {available, inflight, base .. "delayed", base .. "postponed"} or nil
-  require("lib.settings").forget_contents(base, now_ms, emptied, keys)
+  local found_in = #scores == 0 and {available, inflight, base .. "delayed", base .. "postponed"} or nil
+  require("lib.settings").forget_contents(base, now_ms, emptied, found_in)
 end
 if #scores == 0 then
   local for_ms, waiter = string.match(wait, "^(%S*) ?(.*)$")
