@@ -82,8 +82,10 @@ def test_quick_work_is_stopped_anywhere_with_nothing_in_flight_and_nothing_twice
     send(q, range(n))
     rounds = 0
     while not is_empty(q):
+        enough = min(len(done) + 200, n)
         with app.serve(handle, concurrency=8):
-            time.sleep(0.02)
+            while len(done) < enough:
+                time.sleep(0.0005)
         assert q.counts().in_flight == 0
         assert q.counts().visible == n - len(done)
         rounds += 1
