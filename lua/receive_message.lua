@@ -64,7 +64,8 @@ else
       "paused_groups", "delays", "large", "unsorted", "Timeline", "emptied"))
   if not visibility then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
-  elseif string.find(visibility .. (retention or "x"), "%D") or #visibility > 10 or #retention > 10 then
+  elseif string.find(visibility .. (retention or "x"), "%D") or #visibility == 0 or #visibility > 10
+    or #retention == 0 or #retention > 10 then
     return require("lib.damaged").settings(meta)
   elseif checks then -- somebody may have edited them
     require("lib.settings").mark(string.sub(meta, 1, -5))

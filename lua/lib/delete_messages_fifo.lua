@@ -4,8 +4,8 @@
 -- `now_us` may be "" if not strict. `is_done`: they were deleted before, by the call that this one repeats; what is
 -- there still was not to be deleted. Stamps and scores are cut as lib/fifo_key.lua and lib/score.lua do.
 --
--- If a key has another type: it reads `inflight` first and writes to `state` first, so nothing is done without these.
--- It passes over all others, in which there is nothing to be deleted.
+-- If a key has another type: nothing is done without `inflight` and `state`. It passes over all others, in which there
+-- is nothing to be deleted.
 return function(base, inflight, states, now_us, is_strict, first, is_done)
   local call = redis.call
   local make_available, meta = require("lib.make_available"), base .. "meta"
@@ -15,9 +15,12 @@ return function(base, inflight, states, now_us, is_strict, first, is_done)
     local member, list = stamp .. group, base .. "group:" .. group
     local score = call("ZSCORE", inflight, member)
     if score and #receives < 3 and string.sub(score, -3) + 0 == receives + 0 then
-      call("HDEL", states, stamp) -- it is deleted now, wherever it stands
-      local entries = redis.pcall("LPOP", list, "2")
+      local entries = redis.pcall("LPOP", list, "2") -- who may not (ACL) is refused below
       if entries and entries[1] == key then
+        if type(redis.pcall("HDEL", states, stamp)) == "table" then
+          call("LPUSH", list, entries[2], entries[1])
+          call("HDEL", states, stamp) -- raises the error
+        end
         call("ZREM", inflight, member)
         redis.pcall("HINCRBY", meta, "messages", "-1")
         return {1}, 1, make_available(base, group, now_us, list, states)

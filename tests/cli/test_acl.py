@@ -343,7 +343,7 @@ SET_META = "return redis.call('HSET', KEYS[1], 'VisibilityTimeout', '1')"
 REMOVE = "return redis.call('UNLINK', KEYS[1])"
 INFO = "return redis.call('INFO')"
 POWER: dict[str, dict[str, bool]] = {  # what no program of the role does, and whether a script of its user's own can
-    "producer": {SET_META: True, REMOVE: True, INFO: False, "return redis.call('ZREM', KEYS[1], 'x')": False},
+    "producer": {SET_META: True, REMOVE: True, INFO: False, "return redis.call('LPOP', KEYS[1])": False},
     "consumer": {SET_META: True, REMOVE: True, "return redis.call('FLUSHALL')": False},
     "worker": {SET_META: True, REMOVE: True, "return redis.call('KEYS', '*')": False},
     "evaluator": {SET_META: True, REMOVE: True, "return redis.call('FLUSHALL')": False},

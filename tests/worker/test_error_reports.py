@@ -20,9 +20,10 @@ from rqsqs.models import Statistics
 from rqsqs.worker import heartbeat, scheduler
 from rqsqs.worker.error_reports import RECEIVE, ErrorReports
 from rqsqs.worker.supervisor_link import Reporter
+from tests.raising import raise_in
 from tests.servers import Server
 from tests.worker.serving import App, is_empty, released, until
-from tests.worker.test_dead_threads import kill, named
+from tests.worker.test_dead_threads import named
 
 LOST, BACK = "the server cannot be used", "the server is back"
 
@@ -189,7 +190,7 @@ def test_a_reporter_whose_thread_dies_goes_on(told: Any) -> None:
         lines = ours.makefile("rb")
         assert json.loads(lines.readline())["state"] == "running"
         (thread,) = named("rqsqs-reporter")
-        kill(thread)
+        raise_in(thread, SystemExit)
         until(lambda: told("the thread rqsqs-reporter died of SystemExit; it begins anew"))
         since = time.monotonic()
         while time.monotonic() - since < 1.5:  # what it says each second

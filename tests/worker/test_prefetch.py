@@ -239,7 +239,7 @@ def test_none_is_taken_ahead_of_fifo_and_fair_queues_or_if_that_is_chosen(app: A
             entries = [rqsqs.Entry(n, group=f"{n}", deduplication_id=f"n{n}") for n in range(100)]
             q.send_batch(entries if name != "none" else list(range(100)))
             until(lambda running=running: metrics(running).busy == SLOTS)
-            assert q.counts().in_flight == SLOTS
+            until(lambda q=q: q.counts().in_flight == SLOTS)  # what one thread took for one slot goes back
             assert metrics(running).queues[0].prefetched == 0
         until(lambda q=q: is_empty(q))
         running.stop()
