@@ -50,6 +50,11 @@ local function fate(r, receives)
   local what = not r.dlq and "deliver" or require("lib.deadletter").fate(r.dlq, receives, r.now_ms)
   if what == "wait" then
     r.missing_dlq = r.dlq.name
+  elseif what == "dead-letter" then -- as without a dead-letter queue while that is damaged
+    if r.dlq.is_damaged == nil then
+      r.dlq.is_damaged = require("lib.damaged").arrivals(r.dlq.base, false) ~= nil
+    end
+    what = r.dlq.is_damaged and "deliver" or what
   end
   return what
 end

@@ -1,4 +1,5 @@
-"""A key of a FIFO queue has another type: each operation is refused as a whole, or passes over it."""
+"""A key of a FIFO queue, or of a dead-letter queue, has another type: each operation is refused as a whole, or passes
+over it."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import redis
 
 from rqsqs._core import envelope, flows
 from rqsqs._core.operation import Operation
@@ -192,3 +194,32 @@ def test_a_damaged_dead_letter_queue_costs_no_message(engine: Engine) -> None:
     engine.redis.delete(key)
     engine.receive(full.q)
     assert [r for r in engine.redis.lrange(key, 0, -1) if b"back-0" in r]
+
+
+@pytest.mark.parametrize("key", ["ready", "fair_ring", "paused"])
+def test_a_damaged_dead_letter_queue_costs_no_standard_message(engine: Engine, server_url: str, key: str) -> None:
+    """They are received again, until it is mended."""
+    dead = engine.queue("dead")
+    q = engine.queue("q", dead.name, 1)
+    engine.send(q, "a")
+    engine.receive(q, 1, 1000)
+    engine.clock.advance_ms(1000)
+    assert engine.receive(q) == []  # now there is a shard
+    assert engine.counts(dead)[0] == 1
+    engine.send(q, "b", "c")
+    engine.receive(q, 10, 1000)
+    engine.send(q, "d")
+    engine.clock.advance_ms(1000)
+    name = f"{q.home.base.removesuffix('q:')}dead:{key}"
+    client = redis.Redis.from_url(server_url)
+    held = client.dump(name)
+    client.delete(name)
+    client.set(name, "no list")
+    assert sorted(d.body for d in engine.receive(q, 10, 1000)) == ["b", "c", "d"]
+    client.delete(name)
+    if held is not None:
+        client.restore(name, 0, held)
+    client.close()
+    engine.clock.advance_ms(1000)
+    assert engine.receive(q) == []
+    assert engine.counts(dead)[0] == 4
