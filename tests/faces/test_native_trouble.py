@@ -237,10 +237,15 @@ def test_attempts_that_end_late_are_not_repeated_beyond_the_limit(is_async: bool
     assert len(seen) <= 2  # of four attempts
 
 
-def test_tasks_that_begin_together_have_the_limit_together() -> None:
+def test_tasks_that_begin_while_a_connection_is_opened_fail_with_it() -> None:
     async def together(url: str) -> list[Any]:
         async with rqsqs.aio.connect(url, socket_connect_timeout=2) as connection:
-            return await asyncio.gather(*(connection.exists("orders") for _ in range(9)), return_exceptions=True)
+
+            async def begin(after_s: float) -> None:
+                await asyncio.sleep(after_s)
+                await connection.exists("orders")
+
+            return await asyncio.gather(*(begin(n / 50) for n in range(9)), return_exceptions=True)
 
     with serving(stay_silent) as (port, seen):
         errors = asyncio.run(together(f"redis://127.0.0.1:{port}"))

@@ -37,6 +37,7 @@ class Node(KnownServer):
         self._give_back = give_back
         self.current_pipe: Pipe | None = None
         self._opening = asyncio.Lock()
+        self._opening_error: Exception | None = None  # of the last one that failed
         self.durable = asyncio.Semaphore(tuning.DURABLE)
         self._resting: list[tuple[Any, int]] = []
         self.blocking = 0
@@ -85,12 +86,19 @@ class Node(KnownServer):
         pipe = self.current_pipe
         if pipe is not None and pipe.failure is None:
             return pipe
+        error_before = self._opening_error
         async with self._opening:
             pipe = self.current_pipe
             if pipe is None or pipe.failure is not None:
+                if self._opening_error is not None and self._opening_error is not error_before:
+                    raise self._opening_error  # it is opened for all that need it now, and fails for all
                 if pipe is not None:  # another server may be there
                     self.forget_formats()
-                connection = await self._connect(until)
+                try:
+                    connection = await self._connect(until)
+                except Exception as e:
+                    self._opening_error = e
+                    raise
                 if self._is_closed:  # meanwhile
                     await connection.disconnect(nowait=True)
                     raise rx.ConnectionError(protocol.CLOSED)
