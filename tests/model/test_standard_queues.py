@@ -612,8 +612,10 @@ class StandardMachine(RuleBasedStateMachine):
         may_go: set[int] = frozenset(),  # type: ignore[assignment]
         may_arrive: dict[int, str | None] | None = None,
     ) -> set[int]:
+        refs = [self.ref(name) for name in NAMES]
+        all_counts = side_by_side(self.transport, map(flows.counts, refs))  # drops what has expired, as any use does
         seen: dict[int, Seen] = {}
-        for body, s in look(self.transport, [self.ref(name) for name in NAMES]):
+        for body, s in look(self.transport, refs):
             assert body not in seen, f"{body} is in two places: {seen[body]}, {s}"
             seen[body] = s
         unknown = set(seen) - set(self.messages)
@@ -657,8 +659,7 @@ class StandardMachine(RuleBasedStateMachine):
             assert shown == expected, f"{m} is seen as {s}"
             if s.state != "visible":
                 assert s.visible_at_ms == m.visible_at_ms
-        self.every_record_has_one_owner([p.base for name in NAMES for p in self.ref(name).partitions])
-        all_counts = side_by_side(self.transport, [flows.counts(self.ref(name)) for name in NAMES])
+        self.every_record_has_one_owner([p.base for ref in refs for p in ref.partitions])
         for name, counts in zip(NAMES, all_counts, strict=True):
             of_queue = self.of(name)
             for state in ("visible", "in_flight", "delayed"):
@@ -667,8 +668,7 @@ class StandardMachine(RuleBasedStateMachine):
                 assert len(alive) <= getattr(counts, state) <= len(all_), f"{name}: {counts}, {all_}"
             total = counts.visible + counts.in_flight + counts.delayed
             assert (counts.oldest_sent_at_ms is None) == (total == 0)
-        all_metrics = self.run(flows.all_metrics([self.ref(name) for name in NAMES]))
-        for name, metrics in zip(NAMES, all_metrics, strict=True):
+        for name, metrics in zip(NAMES, self.run(flows.all_metrics(refs)), strict=True):
             self.ledgers[name].check(metrics, len(self.of(name)))
         return arrived
 
