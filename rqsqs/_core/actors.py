@@ -8,10 +8,13 @@ import os
 import sys
 from contextvars import ContextVar
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from rqsqs._core.alarm_records import PutBy
 from rqsqs._core.keys import Keyspace
 from rqsqs.event_models import Actor
+
+if TYPE_CHECKING:
+    from rqsqs._core.alarm_records import PutBy
 
 requester: ContextVar[Actor | None] = ContextVar("rqsqs_requester", default=None)
 # Whose right to send messages an alarm has that is put; None = that of a program, which may do everything

@@ -15,6 +15,7 @@ session that exists already, and `patch` to all SQS clients of this process, who
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 try:
@@ -25,12 +26,13 @@ except ImportError as error:
     raise ImportError("rqsqs.boto3 needs boto3, which is not installed: pip install 'rqsqs[boto3]'") from error
 
 from . import aliases, session
-from .clients import attach
-from .patching import patch
 from .session import Session
 
 if TYPE_CHECKING:  # type checkers see boto3's own functions, or the overloads of boto3-stubs
     from boto3 import client, resource, set_stream_logger, setup_default_session
+
+    from .clients import attach
+    from .patching import patch
 
     DEFAULT_SESSION: Session | None
 else:
@@ -56,15 +58,21 @@ else:
 
     set_stream_logger = _boto3.set_stream_logger
 
+_LATER = {"attach": "rqsqs.boto3.clients", "patch": "rqsqs.boto3.patching"}
+
 aliases.install(__path__, _boto3.__path__)
 
 
 def __getattr__(name: str) -> Any:
-    return getattr(_boto3, name)
+    """What is imported when somebody asks for it; all else is boto3's."""
+    module = _LATER.get(name)
+    if module is None:
+        return getattr(_boto3, name)
+    return globals().setdefault(name, getattr(importlib.import_module(module), name))
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *dir(_boto3)})
+    return sorted({*globals(), *__all__, *dir(_boto3)})
 
 
 __all__ = [

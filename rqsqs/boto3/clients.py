@@ -6,30 +6,31 @@ import os
 import sys
 import threading
 import weakref
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from botocore.client import BaseClient
 from botocore.config import Config
 from botocore.validate import ParamValidationDecorator
 
 from rqsqs import _settings
+from rqsqs._arns import DEFAULT_REGION
 from rqsqs._io import defaults
-from rqsqs._io.connect import SCHEMES
-from rqsqs.cloudwatch import CLOUDWATCH
+from rqsqs._io.urls import SCHEMES
 from rqsqs.limits import AWS, Limits
 from rqsqs.models import Durability
-from rqsqs.sqs import SQS, Service
-from rqsqs.sqs.context import DEFAULT_REGION
 
 from .botocore_cache import cache_repeated_work, forget_cached_work
-from .in_process import PARAMS, AsyncResponder, Responder
 
+if TYPE_CHECKING:
+    from .in_process import AsyncResponder, Responder
+
+PARAMS = "rqsqs_params"  # key in botocore's request context, of parameters that botocore validates
 BOTOCORE_TIMEOUT_S = 60
 ATTACHABLE = (
     "target must be a client or resource of SQS or CloudWatch, or a session, of boto3, botocore, aioboto3 or "
     "aiobotocore"
 )
-SERVICES = {service.name: service for service in (SQS, CLOUDWATCH)}
+SERVICES = "sqs", "cloudwatch"
 
 
 def is_redis_url(url: str) -> bool:
@@ -77,14 +78,17 @@ class Place(NamedTuple):
         Raises:
             InvalidParameterValue: the durability or the prefix makes no sense.
         """
-        if "aiobotocore.client" in sys.modules:
-            import rqsqs._io.aio.runner  # noqa: F401 - now, while no event loop waits for it
+        if "aiobotocore.client" in sys.modules:  # import now what answers, while no event loop waits for it
+            import rqsqs._io.aio.runner
+            import rqsqs.boto3.in_process  # noqa: F401
         safe = _settings.default_durability(durability)
         options = {**options, "prefix": defaults.prefix_of(prefix)}
         return cls(url or server_url() or defaults.URL, limits, account, safe, options)
 
-    def responder(self, is_async: bool, service: Service) -> Responder | AsyncResponder:
-        """Something that answers a client's requests from there."""
+    def responder(self, is_async: bool, service: str) -> Responder | AsyncResponder:
+        """Something that answers a client's requests to a service from there."""
+        from .in_process import AsyncResponder, Responder  # which takes as long to import as boto3 does
+
         kind = AsyncResponder if is_async else Responder
         return kind(self.url, self.limits, self.account, self.durability, service, **self.options)
 
@@ -102,8 +106,8 @@ class Switch:
     """The handlers of one client, which ask what answers it now.
 
     Attributes:
-        service: SQS or CloudWatch.
-        attached: what answers it unless a patch does; None = AWS.
+        service: one of SERVICES.
+        attached: where it is answered unless a patch says so; None = by AWS.
         endpoint_url: the URL of a Redis that it was created with.
         account: the AWS account number that it was created with.
         options: for redis-py's connections, from its Config.
@@ -111,15 +115,17 @@ class Switch:
     """
 
     def __init__(self, client: Any) -> None:
-        self.service = SERVICES[client.meta.service_model.service_name]
+        self.service: str = client.meta.service_model.service_name
+        self.is_sqs = self.service == "sqs"
         self.is_async = _is_async(client)
-        self.attached: Responder | AsyncResponder | None = None
+        self.attached: Place | None = None
+        self._attached_responder: Responder | AsyncResponder | None = None
         self.endpoint_url: str | None = None
         self.account: str | None = None
         self.options = timeouts(client.meta.config)
         self._is_validated = isinstance(getattr(client, "_serializer", None), ParamValidationDecorator)
         self._preferred: tuple[Patch, ...] = ()
-        self._opened: list[AsyncResponder] = []
+        self._opened: list[Any] = []  # AsyncResponders
         self._events = client.meta.events
         self._emit = self._events.emit
         self._endpoint = client._endpoint
@@ -134,7 +140,7 @@ class Switch:
         self._events.register_last("before-parameter-build", self.note_params, unique_id="rqsqs-params")
         self._events.register_last("before-call", self.answer, unique_id="rqsqs-answer")
         if not self.is_async:
-            self._saved = cache_repeated_work(client) if self.service is SQS else []
+            self._saved = cache_repeated_work(client) if self.is_sqs else []
         elif not isinstance(self._endpoint.http_session, _HttpSession):
             self._endpoint.http_session = _HttpSession(self._endpoint.http_session, self)
         self.is_on = True
@@ -158,29 +164,42 @@ class Switch:
             place: where.
             over_patches: also while the patches are in force that are now.
         """
-        self.attached = self.opened(place)
-        self._preferred = tuple(PATCHES) if over_patches else ()
+        with _lock:
+            self.attached, self._attached_responder = place, None
+            self._preferred = tuple(PATCHES) if over_patches else ()
+
+    def responder(self) -> Responder | AsyncResponder | None:
+        """What answers it where it is attached; made when there is a first request."""
+        found = self._attached_responder
+        if found is None and self.attached is not None:
+            with _lock:
+                found = self._attached_responder
+                if found is None:
+                    found = self._attached_responder = self.opened(self.attached)
+        return found
 
     def opened(self, place: Place) -> Responder | AsyncResponder:
         """Something that answers from there, and is closed together with the client if it is one of aiobotocore."""
         responder = place.responder(self.is_async, self.service)
-        if isinstance(responder, AsyncResponder):
+        if self.is_async:
             self._opened.append(responder)
         return responder
 
     def note_params(self, params: Any, context: dict[str, Any], **_: Any) -> None:
         """Handler of before-parameter-build."""
-        if self._is_validated or self.service is not SQS:
+        if self._is_validated or not self.is_sqs:
             context[PARAMS] = params
 
     def answer(self, model: Any, params: Any, context: dict[str, Any], **_: Any) -> Any:
         """Handler of before-call; aiobotocore awaits what it returns. None leaves the request to botocore."""
-        responder = self._patched() if PATCHES and self.service is SQS else self.attached
-        return None if responder is None else responder.answer(model, params, context, self._emit)
+        responder = self._patched() if PATCHES and self.is_sqs else self._attached_responder or self.responder()
+        if responder is None:
+            return None
+        return responder.answer(model, params, context.pop(PARAMS, None), context, self._emit)
 
     def _patched(self) -> Responder | AsyncResponder | None:
         patch = PATCHES[-1]
-        return self.attached if patch in self._preferred else patch.answering_for(self)
+        return self.responder() if patch in self._preferred else patch.answering_for(self)
 
     async def close(self) -> None:
         """Give the connections of a client of aiobotocore up."""
@@ -226,6 +245,12 @@ def switch_of(client: Any) -> Switch:
                 switch = _switches[client] = Switch(client)
             switch.turn_on(client)
     return switch
+
+
+def attach_created(client: Any, url: str, account: str | None) -> None:
+    """Let a client that a session of ours has created be answered from a URL, unless a patch says otherwise."""
+    place = Place.of(url, AWS, account, None, None, timeouts(client.meta.config))
+    switch_of(client).attach(place, over_patches=False)
 
 
 def let_go() -> None:

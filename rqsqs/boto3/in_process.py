@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING, Any
 from botocore.awsrequest import AWSResponse, HeadersDict
 from botocore.parsers import create_parser
 
-from rqsqs import embedded
 from rqsqs._core import telemetry
 from rqsqs._core.actors import program
 from rqsqs._core.operation import Flow
@@ -52,7 +51,6 @@ from .error_mapping import as_botocore_error
 from .json_parameters import read
 from .typed_parameters import as_shape, known
 
-PARAMS = "rqsqs_params"  # key in botocore's request context, of parameters that botocore validates
 # Connections are held to the end of the process, since nobody closes clients of boto3: so an embedded server keeps its
 # queues between two clients, move tasks run on, and a later client finds connections ready.
 _LINKS: set[object] = set()
@@ -101,7 +99,7 @@ class _Responder:
         limits: what requests may ask for.
         account: AWS account number in URLs and ARNs; None = AWS_ACCOUNT_ID, else twelve zeros.
         durability: how safe messages have to be.
-        service: of the client.
+        service: of the client, sqs or cloudwatch.
         options: for the transport: `prefix` of the keys, `clock`, and options of redis-py's connections.
     """
 
@@ -113,11 +111,11 @@ class _Responder:
         limits: Limits = AWS,
         account: str | None = None,
         durability: Durability | None = None,
-        service: Service = SQS,
+        service: str = "sqs",
         **options: Any,
     ) -> None:
         self.url = url
-        self._service = service
+        self._service = SQS if service == "sqs" else _cloudwatch()
         self._options = options
         self._limits = limits
         self._durability = durability
@@ -125,7 +123,9 @@ class _Responder:
         self._account = account if is_account(account) else DEFAULT_ACCOUNT
         self._contexts: dict[str, Context] = {}
 
-    def _flow(self, transport: Any, model: Any, request: Any, context: dict[str, Any]) -> Flow[dict[str, Any]]:
+    def _flow(
+        self, transport: Any, model: Any, request: Any, params: Any, context: dict[str, Any]
+    ) -> Flow[dict[str, Any]]:
         region = context.get("client_region") or DEFAULT_REGION
         found = self._contexts.get(region)
         if found is None:
@@ -133,9 +133,9 @@ class _Responder:
                 transport.space, region, self._account, self._limits, durability=self._durability
             )
         if self._service is not SQS:
-            params = as_shape(context.pop(PARAMS, {}), model.input_shape)
+            params = as_shape(params or {}, model.input_shape)
             return self._service.perform(found, model.name, params)
-        params = read(context.pop(PARAMS, None), request["body"], model.input_shape)
+        params = read(params, request["body"], model.input_shape)
         on = telemetry.current
         if on is not None:
             return on.request(transport.url, found, model.name, params)
@@ -177,15 +177,22 @@ class Responder(_Responder):
         self._transport: Transport | None = None
         self._lock = threading.Lock()
 
-    def answer(self, model: Any, request: Any, context: dict[str, Any], emit: Any) -> Answer:
+    def answer(self, model: Any, request: Any, params: Any, context: dict[str, Any], emit: Any) -> Answer:
         """Answer a request.
+
+        Args:
+            model: botocore's, of the operation.
+            request: what botocore made of the parameters.
+            params: the parameters, if botocore has validated them or the service is not SQS, else None.
+            context: botocore's, of the request.
+            emit: of the client's events.
 
         Raises:
             BotoCoreError: the server failed.
         """
         try:
             transport = self._transport or self._open()
-            outcome: Any = transport.run(self._flow(transport, model, request, context))
+            outcome: Any = transport.run(self._flow(transport, model, request, params, context))
         except (RequestError, NotSafeEnough) as error:
             outcome = error
         except (ServerError, EmbeddedServerUnavailable) as error:
@@ -226,11 +233,11 @@ class AsyncResponder(_Responder):
         self._transport: AsyncTransport | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def answer(self, model: Any, request: Any, context: dict[str, Any], emit: Any) -> Answer:
+    async def answer(self, model: Any, request: Any, params: Any, context: dict[str, Any], emit: Any) -> Answer:
         """As that of Responder."""
         try:
             transport = self._open()
-            outcome: Any = await transport.run(self._flow(transport, model, request, context))
+            outcome: Any = await transport.run(self._flow(transport, model, request, params, context))
         except (RequestError, NotSafeEnough) as error:
             outcome = error
         except (ServerError, EmbeddedServerUnavailable) as error:
@@ -243,6 +250,8 @@ class AsyncResponder(_Responder):
         loop = asyncio.get_running_loop()
         if self._transport is None or self._loop is not loop:
             if self.url.startswith("embedded:") and self.url not in _EMBEDDED:
+                from rqsqs import embedded
+
                 with contextlib.suppress(ValueError):  # the transport says it better
                     _EMBEDDED[self.url] = embedded.acquire(self.url)
             from rqsqs._io.aio.runner import Transport as AsyncTransport
@@ -255,6 +264,13 @@ class AsyncResponder(_Responder):
         """Give the connections up. Clients of aiobotocore that were closed answer nothing any more."""
         if self._transport is not None:
             await self._transport.close()
+
+
+def _cloudwatch() -> Service:
+    """Few programs ask for it."""
+    from rqsqs.cloudwatch import CLOUDWATCH
+
+    return CLOUDWATCH
 
 
 def parsed_error(failed: Failed, model: Any, headers: dict[str, str], service: Service) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import botocore.client
 import botocore.session
@@ -26,7 +26,9 @@ from rqsqs.limits import AWS, Limits
 from rqsqs.models import Durability
 
 from .clients import PATCHES, Place, Switch, is_redis_url, is_sqs, let_go, needs_nothing, switch_of
-from .in_process import AsyncResponder, Responder
+
+if TYPE_CHECKING:
+    from .in_process import AsyncResponder, Responder
 
 _lock = threading.RLock()
 _hooks: list[_Hook] = []
@@ -53,10 +55,10 @@ class Patch(NotCopied):
         prefix: str = self._place.options["prefix"]
         return prefix
 
-    def answering_for(self, switch: Switch) -> Responder | AsyncResponder:
+    def answering_for(self, switch: Switch) -> Responder | AsyncResponder | None:
         """What answers a client while this patch is in force."""
         if not self._is_for_all and switch.attached is not None:
-            return switch.attached
+            return switch.responder()
         found = self._answerings.get(switch)
         if found is None:
             with _lock:
@@ -83,11 +85,10 @@ class Patch(NotCopied):
                 while _hooks:
                     _hooks.pop().remove()
                 let_go()
-            responders = list(self._answerings.values())
+            responders = [responder for switch, responder in self._answerings.items() if not switch.is_async]
             self._answerings.clear()
         for responder in responders:
-            if isinstance(responder, Responder):
-                responder.close()
+            responder.close()
 
     def __enter__(self) -> Patch:
         return self

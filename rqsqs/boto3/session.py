@@ -7,10 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import boto3.session
 
-from rqsqs.limits import AWS
-
-from .clients import Place, needs_nothing, server_url, switch_of, timeouts
-
 if TYPE_CHECKING:
     from boto3.session import Session
 else:
@@ -37,15 +33,17 @@ else:
             arguments = _CLIENT.bind(self, *args, **kwargs).arguments
             del arguments["self"]
             service, endpoint = arguments["service_name"], arguments.get("endpoint_url")
-            is_ours = service == "sqs" or (service == "cloudwatch" and endpoint is not None)
-            url = server_url(endpoint) if is_ours else None
+            if service != "sqs" and (service != "cloudwatch" or endpoint is None):
+                return super().client(**arguments)
+            from . import clients  # when somebody wants one
+
+            url = clients.server_url(endpoint)
             if url is None:
                 return super().client(**arguments)
-            needs_nothing(arguments, self.region_name)
+            clients.needs_nothing(arguments, self.region_name)
             client = super().client(**arguments)
             account = arguments.get("aws_account_id") or self._rqsqs_account
-            place = Place.of(url, AWS, account, None, None, timeouts(client.meta.config))
-            switch_of(client).attach(place, over_patches=False)
+            clients.attach_created(client, url, account)
             return client
 
 

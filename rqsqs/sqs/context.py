@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rqsqs._arns import DEFAULT_ACCOUNT as DEFAULT_ACCOUNT
+from rqsqs._arns import DEFAULT_REGION as DEFAULT_REGION
 from rqsqs._core.keys import Keyspace, QueueRef
 from rqsqs._core.operation import Flow
 from rqsqs.errors import QueueDoesNotExist
@@ -13,9 +15,6 @@ from rqsqs.limits import AWS, Limits
 from rqsqs.models import Durability
 
 from .names import QUEUE_DOES_NOT_EXIST, Arn, endpoint_of, partition_of, queue_name_of_url
-
-DEFAULT_REGION = "us-east-1"
-DEFAULT_ACCOUNT = "000000000000"
 
 Params = Mapping[str, Any]
 Response = dict[str, Any]

@@ -20,7 +20,7 @@ Attributes = dict[str, tuple[str, str | bytes]]
 
 TRACE_HEADER = "AWSTraceHeader"
 
-_FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_FORBIDDEN = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _ALLOWED = "#x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF"
 _ATTRIBUTE_NAME = re.compile(r"[\w.-]+")  # \w covers letters beyond ASCII too: SQS accepts them
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,6})?")

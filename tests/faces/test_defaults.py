@@ -12,6 +12,7 @@ import pytest
 import rqsqs
 import rqsqs.aio
 from rqsqs import aio, boto3, embedded
+from rqsqs.boto3 import clients
 from rqsqs.cli.settings import Settings
 from rqsqs.worker import Worker
 
@@ -31,14 +32,11 @@ def of_asyncio() -> tuple[str, str]:
 def of_boto3() -> tuple[str, str]:
     found = []
 
-    begin = boto3.in_process.Responder.__init__
-
-    def note(responder: boto3.in_process.Responder, *args: Any, **kwargs: Any) -> None:
-        begin(responder, *args, **kwargs)
-        found.append((responder.url, responder._options["prefix"]))
+    def note(_: Any, place: clients.Place, **__: Any) -> None:
+        found.append((place.url, place.options["prefix"]))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(boto3.in_process.Responder, "__init__", note)
+        patch.setattr(clients.Switch, "attach", note)
         boto3.client("sqs")
     return found[0]
 

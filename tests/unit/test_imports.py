@@ -38,6 +38,10 @@ def test_nothing_heavy_is_imported_before_somebody_connects(code: str) -> None:
     assert imported(code).isdisjoint(HEAVY)
 
 
+def test_the_native_api_does_not_import_alarms() -> None:
+    assert "rqsqs.alarm_models" not in imported("import rqsqs; rqsqs.connect('redis://localhost:1')")
+
+
 def test_the_package_alone_imports_nothing_of_itself() -> None:
     assert {name for name in imported("import rqsqs") if name.startswith("rqsqs")} == {"rqsqs"}
 
@@ -50,6 +54,47 @@ def test_connecting_imports_redis_py_and_not_our_asyncio_side() -> None:
 
 def test_the_asyncio_api_has_redis_py_before_there_is_a_loop_to_keep_waiting() -> None:
     assert {"redis", "rqsqs._io.aio.runner"} <= imported("import rqsqs.aio")
+
+
+def test_boto3_alone_imports_next_to_nothing_of_ours() -> None:
+    found = imported("from rqsqs import boto3; boto3.Session(region_name='eu-north-1')")
+    assert {name for name in found if name.startswith("rqsqs")} == {
+        "rqsqs",
+        "rqsqs.boto3",
+        "rqsqs.boto3.aliases",
+        "rqsqs.boto3.session",
+    }
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "boto3.client('sqs', endpoint_url='redis://localhost:1')",
+        "boto3.client('cloudwatch', endpoint_url='redis://localhost:1')",
+        "boto3.attach(boto3.client('sqs'), 'redis://localhost:1')",
+        "boto3.patch('redis://localhost:1')",
+    ],
+)
+def test_a_client_of_boto3_imports_what_answers_with_its_first_request(code: str) -> None:
+    found = imported(f"from rqsqs import boto3\n{code}")
+    assert found.isdisjoint({"redis", "asyncio", "rqsqs.sqs", "rqsqs.cloudwatch", "rqsqs._core.operation"})
+
+
+def test_a_request_of_boto3_imports_neither_alarms_nor_our_asyncio_side() -> None:
+    code = """
+from rqsqs import boto3
+from botocore.config import Config
+from botocore.exceptions import EndpointConnectionError
+try:
+    boto3.client("sqs", endpoint_url="redis://127.0.0.1:1", config=Config(connect_timeout=1)).list_queues()
+except EndpointConnectionError:
+    import redis
+"""
+    found = imported(code)
+    assert {"redis", "rqsqs.sqs.actions"} <= found
+    assert found.isdisjoint(
+        {"rqsqs.alarm_models", "rqsqs.cloudwatch", "rqsqs._io.aio.runner", "rqsqs.embedded", "rqsqs.worker"}
+    )
 
 
 def test_threads_that_connect_first_at_the_same_time_all_can() -> None:

@@ -15,7 +15,7 @@ from .model import List, Map, Scalar, Shape, Structure
 
 CONTENT_TYPE = "text/xml"
 
-_IMPOSSIBLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_IMPOSSIBLE = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _NO_QUEUE = "AWS.SimpleQueueService.NonExistentQueue"
 _JSON_NAMES = {"Messages": "messages", "QueueUrls": "queueUrls"}
 
