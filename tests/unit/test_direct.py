@@ -50,7 +50,7 @@ def received(theirs: socket.socket, size: int) -> bytes:
 
 def test_a_request_has_its_reply(server: socket.socket) -> None:
     with connected(server) as (connection, theirs):
-        assert connection._sock.gettimeout() == 0
+        assert connection._sock.gettimeout() is None  # the kernel knows the limit
         theirs.sendall(b"$5\r\nreply\r\n")
         assert connection.ask(b"request") == b"reply"
         assert connection.is_sent
@@ -169,3 +169,22 @@ def test_a_system_without_poll_is_left_to_redis_py(server: socket.socket) -> Non
             theirs.sendall(b":1\r\n")
             assert connection.ask(b"x") == 1
             assert connection._sock.gettimeout() == 60
+
+
+def test_sockets_of_other_libraries_are_left_to_redis_py(server: socket.socket) -> None:
+    """They wait in their own way: gevent puts its class in the place of Python's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "socket", type("socket", (socket.socket,), {"__module__": "gevent._socket3"}))
+        with connected(server) as (connection, theirs):
+            assert type(connection._sock) is socket.socket
+            theirs.sendall(b":1\r\n")
+            assert connection.ask(b"x") == 1
+            assert connection._sock.gettimeout() == 60
+
+
+def test_a_reply_that_stops_in_the_middle(server: socket.socket) -> None:
+    with connected(server, timeout=0.05) as (connection, theirs):
+        theirs.sendall(b"$5\r\nre")
+        with pytest.raises(rx.TimeoutError, match="did not answer"):
+            connection.ask(b"x")
+        assert connection.is_sent
