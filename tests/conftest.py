@@ -27,6 +27,14 @@ from rqsqs._io.sync import clients
 from tests.clusters import ALL_ON_CLUSTER, Cluster
 from tests.servers import KINDS, Kind, Server, find_binary
 
+try:
+    from hypothesis import HealthCheck, settings
+except ImportError:  # make test-aiobotocore
+    pass
+else:  # how long an example takes says how busy the machine is
+    settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("patient")
+
 PATIENT_MS = 15_000  # a cluster on a busy machine; nobody is to be replaced
 os.environ.setdefault("RQSQS_HISTORY", "0")  # else workers and gateways make calls of their own at any time
 WITH_FAULTS = bool(os.environ.get("RQSQS_TEST_FAULTS"))

@@ -7,7 +7,7 @@ import math
 from bisect import bisect_left
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rqsqs import Alarm, MetricQuery
@@ -173,7 +173,7 @@ def run(day: list[Sample | None], wanted: dict) -> set[str]:  # type: ignore[typ
     return states
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10)
 @given(PHASES, ALARMS)
 def test_a_day_of_any_alarm(phases: list[tuple[int, str]], wanted: dict) -> None:  # type: ignore[type-arg]
     run(a_day(phases), wanted)

@@ -111,7 +111,7 @@ def written(tree: object) -> str:
     return f"not ({written(left)})" if operator == "not" else f"({written(left)}) {operator} {written(right)}"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(TREES)
 def test_rules_mean_what_python_says(tree: object) -> None:
     """Python's and, or and not bind as those of a rule do."""

@@ -158,7 +158,7 @@ def independent(marks: str, needed: int, number: int, treatment: str, current: s
     return "ALARM" if is_old and treatment == "missing" else current
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.data())
 def test_a_second_evaluator_decides_the_same(data: st.DataObject) -> None:
     number = data.draw(st.integers(1, 7))

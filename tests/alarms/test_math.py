@@ -243,7 +243,7 @@ OPERANDS = ("m1", "m2", "m3", "e", "1", "0", "2.5", "1.7e308", "'m'", "REPEAT", 
 TOKENS = st.sampled_from([*SIGNS, *OPERANDS, *(f"{name}(" for name in FUNCTIONS)])
 
 
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=1_000)
 @given(st.lists(TOKENS, min_size=1, max_size=30))
 def test_any_text_is_calculated_or_refused(tokens: list[str]) -> None:
     try:
@@ -259,7 +259,7 @@ def test_any_text_is_calculated_or_refused(tokens: list[str]) -> None:
         assert all(point is None or math.isfinite(point) for point in series)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.recursive(st.sampled_from(["m1", "m2", "7"]), lambda x: st.tuples(x, st.sampled_from("+-*/"), x), max_leaves=15)
 )

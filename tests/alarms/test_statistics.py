@@ -132,7 +132,7 @@ def test_the_history_of_a_queue() -> None:
     }
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.none() | st.integers(0, 100), min_size=1, max_size=30),
     st.integers(1, 5),

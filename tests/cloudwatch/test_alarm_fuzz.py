@@ -65,7 +65,7 @@ def cloudwatch(valkey_url: str, prefix: str) -> Iterator[CloudWatch]:
 
 
 @given(st.lists(requests(), min_size=1, max_size=5))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_request_is_answered_or_refused(cloudwatch: CloudWatch, asked: list[tuple[str, dict[str, Any]]]) -> None:
     refusals = []
     for action, params in asked:

@@ -8,7 +8,7 @@ from typing import Any
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from rqsqs._math_expressions import FUNCTIONS
 from rqsqs._text import printable
@@ -93,7 +93,7 @@ def at(sampled: Sampled, days: float) -> datetime:
     st.sampled_from([None, 1, 2, 100, 100_800]),
     st.booleans(),
 )
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 def test_any_request_for_data_is_answered_or_refused(
     sampled: Sampled, asked: tuple[dict[str, Any], ...], start: float, end: float, most: int | None, is_ascending: bool
 ) -> None:
@@ -127,7 +127,7 @@ def test_any_request_for_data_is_answered_or_refused(
 
 
 @given(METRICS, QUEUES, PERIODS, st.lists(STATS, max_size=6), st.booleans(), DAYS, DAYS)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 def test_any_request_for_statistics_is_answered_or_refused(
     sampled: Sampled, name: str, queue: str, period: int, stats: list[str], is_extended: bool, start: float, end: float
 ) -> None:

@@ -28,7 +28,7 @@ from rqsqs.gateway.protocols.shapes import ACTIONS
 from tests.gateway.mutations import mutated
 
 SECONDS = float(os.environ.get("RQSQS_FUZZ_SECONDS", "2"))
-QUICKLY = settings(max_examples=100, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+QUICKLY = settings(max_examples=100, database=None, suppress_health_check=list(HealthCheck))
 
 texts = st.one_of(
     st.text(max_size=30),

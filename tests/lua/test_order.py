@@ -23,7 +23,6 @@ from tests.lua.conftest import Engine
 WAITING = 1000
 SEEDED = settings(
     max_examples=40,
-    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -348,7 +348,6 @@ def run_machine(machine: Any, url: str, *, examples: int, steps: int, letters: s
 
     common = settings(
         stateful_step_count=steps,
-        deadline=None,
         suppress_health_check=list(HealthCheck),
         database=None,
         print_blob=False,

@@ -84,7 +84,7 @@ def requests(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
 
 
 @given(requests())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_any_text_is_refused_properly_or_can_be_sent(request_: tuple[str, dict[str, Any]]) -> None:
     action, params = request_
     flow = perform(Context(Keyspace()), action, params)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rqsqs._core import metric_history as history
@@ -39,7 +39,6 @@ def in_tenths(one: Row) -> Row:
     return Row(one.at_ms // 100 * 100, one.at_ms // 100 * 100 - start * 100, values)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.tuples(st.dictionaries(NAMES, NUMBERS, max_size=6), st.integers(0, 59_999)), min_size=1, max_size=20),
     st.integers(0, 10**9),
@@ -66,7 +65,6 @@ def test_what_is_packed_comes_back(hour: list[tuple[dict[str, int], int]], span_
             assert [one.values.get(name) for one in some] == [one.values.get(name) for one in found]
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_what_is_no_packed_hour_has_no_rows(data: bytes) -> None:
     assert isinstance(packed.unpack(b"\x01" + data), list)
@@ -221,7 +219,6 @@ def test_blocks_take_as_few_bytes_as_their_numbers_need() -> None:
     assert max(sizes) < 18
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 5), st.booleans(), st.dictionaries(NAMES, NUMBERS, max_size=8)), max_size=20),
     st.sets(st.sampled_from(["sent", "visible", "oldest_age_s", "redelivered", "redelivered_2", "consumers", "dwell"])),
