@@ -376,7 +376,7 @@ def test_a_waiting_receive_survives_a_restart(make_server: Callable[..., Server]
         def wait() -> None:
             try:
                 results.append([m.body for m in queue.receive(wait=30)])
-            except rqsqs.ConnectionFailed as error:
+            except (rqsqs.ConnectionFailed, rqsqs.ServerLoading) as error:  # it came back too late, or too early
                 results.append(error)
 
         thread = threading.Thread(target=wait)
@@ -387,7 +387,7 @@ def test_a_waiting_receive_survives_a_restart(make_server: Callable[..., Server]
         queue.send("after")
         thread.join(60)
         assert not thread.is_alive()
-        assert results == [["after"]] or isinstance(results[0], rqsqs.ConnectionFailed)
+        assert results == [["after"]] or isinstance(results[0], rqsqs.ServerError)
 
 
 def test_a_server_that_does_not_answer_in_time(make_server: Callable[..., Server]) -> None:
