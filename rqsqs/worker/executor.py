@@ -19,6 +19,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from queue import Empty
 
+from rqsqs.worker.delayed_wake import DelayedWake
 from rqsqs.worker.jobs import Host, Job
 from rqsqs.worker.restarting_thread import RestartingThread
 from rqsqs.worker.scheduler import HELP_S, STUCK_LOOKS, TINY_S, Scheduler, ThreadWork
@@ -55,7 +56,7 @@ class Executor:
         self._sleeping: list[ThreadWork] = []  # those whose threads nobody has woken yet
         self._watching = RestartingThread("rqsqs-watch", self._watch)
         self._is_watched = False
-        self._watch_wanted = threading.Event()
+        self._watch_wake = DelayedWake(WATCH_S)
         self._tasks: set[asyncio.Task[None]] = set()
         self._on_loop: set[Job] = set()  # run by tasks, or about to be, not concluded yet
         self._ended: deque[Job] = deque()  # those of them that have ended
@@ -85,7 +86,7 @@ class Executor:
                 work.wakes.put(None)
         for thread in self.threads():
             thread.abort()
-        self._watch_wanted.set()
+        self._watch_wake.end()
 
     def threads(self) -> list[RestartingThread]:
         return [self._watching, *self._threads.copy()]
@@ -237,38 +238,42 @@ class Executor:
     def _want_watch(self) -> None:
         if not self._is_watched:
             self._is_watched = True
-            self._watch_wanted.set()
+            self._watch_wake.ask()
 
     def _watch(self) -> None:
         """While handlers are running, see to it that nothing waits behind one that is not as quick as expected."""
-        scheduler = self._scheduler
         while not self._is_closed:
-            self._watch_wanted.wait()
-            looks = 0
+            looks = 0  # also when it begins anew
             while looks < WATCHES and not self._is_closed:
-                time.sleep(WATCH_S)
                 looks += 1
-                if any([queue.has_news for queue in scheduler.queues]):  # not the fetch, which wants to start handlers
-                    self._host.heartbeat.wake()
-                if not self._taken and scheduler.is_at_rest():
-                    continue
-                with self._lock:
-                    self._take_over()
-                    self.start_suspect()
-                    self._fill_all()  # slots that were reserved for a fetch may be free now
-                    for queue in scheduler.queues:
-                        if scheduler.is_stuck(queue):
-                            self._slow_down(queue)
-                    if scheduler.jobs or scheduler.has_calls():
-                        self.wake()
-                        looks = 0
-                    elif scheduler.is_pausing() or scheduler.isolation.job is not None:
-                        looks = 0
-                if self._taken:
-                    self._conclude(self._taken)
-            with self._lock:
-                self._is_watched = False
-                self._watch_wanted.clear()
+                if looks == WATCHES:  # before the last look: what begins after it is watched again
+                    self._is_watched = False
+                if self._look():
+                    looks, self._is_watched = 0, True
+                if looks < WATCHES:
+                    time.sleep(WATCH_S)
+            self._watch_wake.wait()
+
+    def _look(self) -> bool:
+        """Let others take over what waits. Returns whether there may be more soon."""
+        scheduler = self._scheduler
+        if any([queue.has_news for queue in scheduler.queues]):  # not the fetch, which wants to start handlers
+            self._host.heartbeat.wake()
+        if not self._taken and scheduler.is_at_rest():
+            return False
+        with self._lock:
+            self._take_over()
+            self.start_suspect()
+            self._fill_all()  # slots that were reserved for a fetch may be free now
+            for queue in scheduler.queues:
+                if scheduler.is_stuck(queue):
+                    self._slow_down(queue)
+            is_needed = bool(scheduler.jobs) or scheduler.has_calls()
+            if is_needed:
+                self.wake()
+        if self._taken:
+            self._conclude(self._taken)
+        return is_needed or scheduler.is_pausing() or scheduler.isolation.job is not None
 
     def _take_over(self) -> None:
         """With the lock: take jobs from threads that are stuck with the one before them, also those that are done."""
