@@ -16,6 +16,8 @@ from .counts import Counts
 
 Receive = Callable[[], Awaitable[Any]]
 
+TURNS = 6  # read the socket, tell the connection, tell who looks, end the wait, cancel the task; one to spare
+
 
 class HungUp(Exception):
     """The client does not want an answer any more."""
@@ -92,17 +94,20 @@ class _Watch:
         self._task: asyncio.Task[None] | None = None
 
     def over(self, flow: Flow[dict[str, Any]]) -> Flow[dict[str, Any]]:
-        """The flow of a receive; one that has not waited does not pause either."""
+        """The flow of a receive. The occasion that it gives when it has messages, a sleep of no length, lasts so many
+        turns of the event loop that a client that hung up is noticed; one that has not waited looks by itself."""
         try:
             step = next(flow)
             while True:
+                turns = 1
                 if type(step) is Wait or (type(step) is Sleep and step.ms):
                     self._begin()
-                elif type(step) is Sleep and self._task is None and self._is_there():
-                    step = flow.send(None)
-                    continue
+                elif type(step) is Sleep:
+                    turns = 0 if self._task is None and self._is_there() else TURNS
+                result = None
                 try:
-                    result = yield step
+                    for _ in range(turns):
+                        result = yield step
                 except BaseException as error:
                     step = flow.throw(error)
                 else:

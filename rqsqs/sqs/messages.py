@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_TURNS = 6  # read the socket, tell the connection, tell who looks, end the wait, cancel the task; one to spare
-
 # Parameters that no request of a client has: who calls actions may set them.
 TRACE_CONTEXT = "rqsqs.trace_context"  # of a message to be sent, or an entry of a batch: its fields
 RECEIVED = "rqsqs.received"  # a list, which takes the deliveries of a receive
@@ -129,17 +127,16 @@ def receive_message(ctx: Context, params: Params) -> ResponseFlow:
     if not deliveries:
         return {}
     if ctx.can_hang_up and wait_ms != 0:
-        yield from flows.holding(deliveries, _pause())
+        yield from flows.holding(deliveries, _occasion())
     wanted, older = params.get("MessageSystemAttributeNames"), params.get("AttributeNames")
     system_names = {*(wanted or ()), *(older or ())} if wanted or older else None
     names = params.get("MessageAttributeNames") or ()
     return {"Messages": [_received(ctx, queue, delivery, system_names, names) for delivery in deliveries]}
 
 
-def _pause() -> Flow[None]:
-    """Let an event loop learn what happened meanwhile, and act on it: that takes it some turns."""
-    for _ in range(_TURNS):
-        yield Sleep(0)
+def _occasion() -> Flow[None]:
+    """Let who runs a receive look whether somebody still wants its messages."""
+    yield Sleep(0)
 
 
 def delete_message(ctx: Context, params: Params) -> ResponseFlow:
