@@ -624,6 +624,8 @@ class StandardMachine(RuleBasedStateMachine):
         for m in list(self.messages.values()):
             s = seen.get(m.body)
             if s is None:
+                if m.body in may_die and not self.is_expired(m):
+                    self.bury(m)  # its dead-letter queue keeps messages for a shorter time
                 assert m.body in may_go or self.is_expired(m), f"lost: {m}"
                 self.forget(m, "deleted" if m.body in may_go and not self.is_expired(m) else "vanished")
                 continue
