@@ -13,9 +13,10 @@
                 async with message:
                     print(message.body)
 
-A connection and its objects belong to one event loop of one process. Any number of tasks may use them and wait on
-queues at the same time: they share one connection to the server, and one more for each queue that is waited on. A
-receive that is cancelled strands nothing: what the server had already handed out is visible again at once.
+A connection and its objects belong to one event loop of one process, in which it is closed as well. Any number of tasks
+may use them and wait on queues at the same time: they share one connection to the server, and one more for each queue
+that is waited on. A receive that is cancelled strands nothing: what the server had already handed out is visible again
+at once.
 """
 
 import rqsqs._io.aio.runner  # noqa: F401 - redis-py takes long to import: before there is a loop that has to wait for it

@@ -7,12 +7,13 @@ import inspect
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import rqsqs
-from rqsqs import aio
+from rqsqs import aio, embedded
 from tests.clusters import blocked, calls, masters_of
 
 
@@ -212,6 +213,35 @@ def test_a_connection_belongs_to_one_event_loop(valkey_url: str, prefix: str) ->
 
     asyncio.run(use())
     with pytest.raises(rqsqs.UsageError, match="one event loop"):
+        asyncio.run(use())
+
+
+def test_a_connection_is_closed_in_its_event_loop(valkey_url: str, prefix: str) -> None:
+    async def scenario() -> None:
+        async with connected(valkey_url, prefix) as connection:
+            await connection.exists("q")
+            with pytest.raises(rqsqs.UsageError, match="one event loop"):
+                await asyncio.to_thread(lambda: asyncio.run(connection.close()))
+            assert not await connection.exists("q")  # it is still open
+
+    run(scenario)
+
+
+def test_a_connection_is_closed_after_its_event_loop_has_ended(tmp_path: Path) -> None:
+    url = f"embedded://{tmp_path}"
+    connection = aio.connect(url)
+
+    async def use() -> None:
+        await connection.exists("q")
+
+    asyncio.run(use())
+    with embedded.acquire(url) as server:
+        pid = server.pid
+    asyncio.run(connection.close())
+    asyncio.run(connection.close())
+    with embedded.acquire(url) as server:
+        assert server.pid != pid  # nobody used the first one any more
+    with pytest.raises(rqsqs.UsageError, match="closed"):
         asyncio.run(use())
 
 

@@ -56,6 +56,15 @@ class Link:
         if self.users > 0:
             return
         await self.caller.close()
+        self._release_server()
+
+    def abandon(self) -> None:
+        """The same after its event loop has ended, when nothing can be told to the server any more."""
+        self.users -= 1
+        if self.users == 0:
+            self._release_server()
+
+    def _release_server(self) -> None:
         if self._server is not None:
             self._server.release()
 
@@ -232,13 +241,26 @@ class Transport:
             error_mapping.log_stopped(name, e)
 
     async def close(self) -> None:
-        """Give the connections up, and back what is still on its way; idempotent. What waits ends with UsageError."""
-        if not self._is_closed:
-            self._is_closed, self._is_ready = True, False
-            if self._link is not None and self._loop is asyncio.get_running_loop():
-                for scope in self._waits:
-                    scope.reschedule(self._loop.time())
-                if self._waits:
-                    await asyncio.wait(self._waits.values(), timeout=tuning.END_S)
-                self._link.counters.leave(self)
-                await self._link.release()
+        """Give the connections up, and back what is still on its way; idempotent. What waits ends with UsageError.
+
+        Raises:
+            UsageError: it belongs to another event loop, which has not ended, or to the process that forked this one.
+        """
+        if self._is_closed:
+            return
+        link, loop = self._link, self._loop
+        has_ended = loop is not None and loop.is_closed() and link is not None and link.pid == os.getpid()
+        if not has_ended:
+            self.check_loop()
+        self._is_closed, self._is_ready = True, False
+        if link is None or loop is None:
+            return
+        link.counters.leave(self)
+        if has_ended:  # so have its tasks
+            link.abandon()
+            return
+        for scope in self._waits:
+            scope.reschedule(loop.time())
+        if self._waits:
+            await asyncio.wait(self._waits.values(), timeout=tuning.END_S)
+        await link.release()
