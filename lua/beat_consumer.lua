@@ -15,8 +15,7 @@ ARGV   1 now_us       "" = the server's clock
        4 description  "" = it leaves; "=" = what it said last, and it holds nothing; else JSON, which begins with
                       {"counted":"FIELD=NUMBER ...","state":STATE,"waiters":NUMBER,"process":PROCESS
        5 life_ms      for how long it counts as alive; 0 = it leaves, with a last description
-       6... member, receives of this delivery cycle per message that it holds; "+" behind them: it is a suspect
-            (lib/ahead.lua) whose handler begins, so this one counts
+       6... member, receives of this delivery cycle per message that it holds
 RETURN {order, n ...}: order "" | "drain" | "evict" (nothing was prolonged) | "?" (to "=": it is not known, or not any
        more); n = position, from 0, of a message above that it does not hold any more
 ERRORS QUEUE_NOT_FOUND
@@ -75,18 +74,15 @@ end
 
 local until_ms = math.ceil(now_us / 1000) + extension_ms
 for i = 6, #ARGV, 2 do
-  local member, text, begins = ARGV[i], string.match(ARGV[i + 1], "^(%d+)(%+?)$")
-  local receives = tonumber(text)
+  local member = ARGV[i]
   local at
   if is_fifo then
     at = redis.call("ZSCORE", inflight, member)
   else
     at = require("lib.find_in_flight")(base, member)
   end
-  if not at or score.receives(at) ~= receives then
+  if not at or score.receives(at) ~= tonumber(ARGV[i + 1]) then
     reply[#reply + 1] = (i - 6) / 2
-  elseif begins == "+" then
-    redis.call("ZADD", inflight, "XX", score.of(until_ms, receives + 1), member)
   elseif reply[1] ~= "evict" then
     redis.call("ZADD", inflight, "XX", "GT", score.at(at, until_ms), member)
   end

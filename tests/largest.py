@@ -295,7 +295,7 @@ def alternating(engine: Engine, meter: Meter, q: QueueRef) -> None:
     meter(flows.delete_messages(q, [d.receipt_handle for d in held], NATIVE))
 
 
-@scenario("receive_message release_message change_message_visibility delete_message beat_consumer")
+@scenario("receive_message release_message change_message_visibility delete_message beat_consumer begin_message")
 def settling_what_is_visible_again(engine: Engine, meter: Meter, q: QueueRef) -> None:
     """Each in a group of its own, to which receives brought it, and under a receipt from before."""
     dead = engine.queue("dead.fifo" if q.is_fifo else "dead", MaximumMessageSize=str(4 * MIB))
@@ -311,6 +311,7 @@ def settling_what_is_visible_again(engine: Engine, meter: Meter, q: QueueRef) ->
 
     cause = Failure("ValueError", "", "", "c", 1, 1, 1)
     meter(flows.beat(q, returned(), 60_000, "c", {"state": "running"}, 60_000))
+    meter(flows.begin(returned()[0], 60_000))
     meter(flows.change_visibility(q, [(d.receipt_handle, 9000) for d in returned()], NATIVE))
     for kind in ("requeue", "retry", "dead-letter"):
         held = returned()

@@ -6,7 +6,7 @@ a message has failed. If the worker dies, they become visible again as if they h
 
 A *suspect* was received before, and nobody said what became of that: it may have killed its worker. It comes alone, and
 does not count yet either; its score keeps the receives that it has. It counts when its handler begins
-(beat_consumer.lua), and the worker lets no other one run beside it (rqsqs/worker/isolation.py). So a worker that waits
+(begin_message.lua), and the worker lets no other one run beside it (rqsqs/worker/isolation.py). So a worker that waits
 for its end has no other one in hand that may be blamed.
 
 A worker with quick handlers takes messages ahead: more than it has slots for. A fair queue hands out no more than that,

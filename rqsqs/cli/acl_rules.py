@@ -25,7 +25,10 @@ _RECEIVE = (
     "receive_message", "receive_message_fifo", "delete_message", "delete_message_fifo", "change_message_visibility",
     "change_message_visibility_fifo", "wake_waiter", "count_empty_receives", "put_shard", "attach_source",
 )  # fmt: skip
-_WORK = ("release_message", "release_message_fifo", "beat_consumer", "clear_outbox", "end_handover", "get_queue_tags")
+_WORK = (
+    "release_message", "release_message_fifo", "beat_consumer", "begin_message", "clear_outbox", "end_handover",
+    "get_queue_tags",
+)  # fmt: skip
 _LOOK = ("count_messages", "count_messages_fifo", "get_queue_tags", "list_consumers", "list_groups", "list_queues",
          "look_at_groups", "list_message_move_tasks", "read_history", "read_alarms", "read_alarm_health", "read_events",
          "read_memory", "read_memory_history", "read_timeline")  # fmt: skip

@@ -105,6 +105,22 @@ def test_of_two_workers_that_have_a_suspect_one_begins(engine: Engine, q: QueueR
     assert release(engine, q, retry(found[1], chance=0)) == [0]
 
 
+def test_a_begin_whose_answer_is_lost_counts_once(engine: Engine, q: QueueRef) -> None:
+    engine.send(q, 1)
+    ahead(engine, q)
+    engine.clock.advance_ms(FOR_MS + 1)
+    (mine,) = ahead(engine, q)
+    lost = engine.lost(operations.consumers.begin(mine, FOR_MS))
+    assert lost.first() is True
+    assert lost.repeat() is True
+    engine.clock.advance_ms(FOR_MS + 1)
+    (others,) = ahead(engine, q)
+    assert said([others]) == [(1, 2, True)]
+    assert lost.repeat() is True  # its answer, also late
+    begin(engine, others)
+    assert not engine.run(flows.begin(mine, FOR_MS))
+
+
 def test_a_suspect_that_cannot_be_read_has_failed(engine: Engine, q: QueueRef) -> None:
     """It counts then, though no handler began."""
     engine.send(q, 1)

@@ -128,6 +128,7 @@ OPERATIONS: list[Operation] = [
     operations.release_messages(Q.home, [operations.Outcome(DELIVERY, "requeue")]),
     operations.release_messages(F.home, [operations.Outcome(FIFO_DELIVERY, "retry", CAUSE, ("ValueError",), 5, 7)]),
     consumers.beat(Q.home, [DELIVERY], 10, "c", {"state": "running"}, 20),
+    consumers.begin(DELIVERY, 10),
     consumers.list_consumers(Q),
     consumers.order_consumer(Q, "c", "drain"),
     leases.take_lease(SPACE.sampler, "c", 5),

@@ -174,13 +174,10 @@ def beat(
 
 def begin(delivery: Delivery, extension_ms: int) -> Flow[bool]:
     """The handler of a suspect begins, and its receive counts (lua/lib/ahead.lua). False if it was lost meanwhile."""
-    try:
-        _, lost = yield consumers.begin(delivery, extension_ms)
-    except QueueDoesNotExist:
-        return False
-    if not lost:
+    is_there: bool = yield consumers.begin(delivery, extension_ms)
+    if is_there:
         delivery.count()
-    return not lost
+    return is_there
 
 
 def order_consumer(q: QueueRef, consumer_id: str, command: str) -> Flow[bool]:

@@ -46,10 +46,6 @@ def beat(
         args[3] = json.dumps(told, separators=(",", ":"))
     for d in held:
         args += d.held
-    return _beat(p, args)
-
-
-def _beat(p: Partition, args: Sequence[Arg]) -> Operation:
     return Operation(
         "beat_consumer",
         p.keys("meta inflight heartbeats consumers commands"),
@@ -59,9 +55,14 @@ def _beat(p: Partition, args: Sequence[Arg]) -> Operation:
 
 
 def begin(d: Delivery, extension_ms: int) -> Operation:
-    """The handler of a suspect begins, so its receive counts (lua/lib/ahead.lua); the result is as that of beat()."""
-    member, receives = d.held
-    return _beat(d.partition, (d.partition.space.now_us(), str(extension_ms), "", "", "0", member, receives + "+"))
+    """The handler of a suspect begins, so its receive counts (lua/lib/ahead.lua); the result is whether it was there.
+
+    Args:
+        extension_ms: for how long it is invisible from now.
+    """
+    p = d.partition
+    args = (p.space.now_us(), str(extension_ms), *d.held)
+    return Operation("begin_message", p.keys("inflight"), args, lambda r: r == 1)
 
 
 def list_consumers(q: QueueRef) -> Operation:
