@@ -35,8 +35,10 @@ class Isolation:
     def is_over(self) -> bool:
         """May others begin?"""
         job = self.job
-        if job is not None and (job.is_settled or (job.has_slot and time.monotonic() >= self._until)):
-            self.job = None
+        if job is not None:
+            is_over = time.monotonic() >= self._until if job.has_slot else len(job.lost) > 0  # it waits in vain
+            if is_over or job.is_settled:
+                self.job = None
         return self.job is None
 
     def next(self, is_idle: bool, begun_at: float) -> Job | None:

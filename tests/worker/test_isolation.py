@@ -45,6 +45,30 @@ def test_a_suspect_runs_when_nothing_else_does(app: App, monkeypatch: pytest.Mon
     assert ("suspect", []) in beside
 
 
+def test_a_suspect_that_is_lost_keeps_nobody_waiting(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "APART_S", (600.0,))
+    q, other = app.queue("q"), app.queue("other")
+    go, begun = threading.Event(), []
+
+    def handle(message: Message) -> None:
+        begun.append(message.body)
+        if message.body == "first":
+            go.wait(60)
+
+    q.send("suspect")
+    assert len(q.receive(visibility_timeout=1)) == 1
+    with released(go):
+        serving = app.serve({"q": handle, "other": handle}, concurrency=SLOTS)
+        other.send("first")
+        until(lambda: begun == ["first"])
+        runtime = serving.worker._runtime
+        assert runtime is not None
+        until(lambda: runtime.scheduler.isolation.job is not None)
+        other.send("second")
+        q.purge()
+        until(lambda: begun == ["first", "second"], lambda: begun, 30)
+
+
 def test_others_begin_beside_a_suspect_that_takes_long(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isolation, "APART_S", (0.05,))
     q = app.queue()
