@@ -28,7 +28,7 @@ MOST_FIFO = {
 }
 MOST_BOTO3 = {name: most + ROUTING for name, most in (("send", 37), ("receive", 40), ("delete", 31))}
 MOST_GATEWAY = {
-    name: most + ROUTING for name, most in (("SendMessage", 85), ("ReceiveMessage", 110), ("DeleteMessage", 84))
+    name: most + ROUTING for name, most in (("SendMessage", 85), ("ReceiveMessage", 105), ("DeleteMessage", 84))
 }
 MOST = {"send": 12 + ROUTING, "receive": 12 + ROUTING, "delete": 12 + ROUTING, "delete_and_receive": 13 + ROUTING}
 
