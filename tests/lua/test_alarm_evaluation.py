@@ -196,6 +196,7 @@ def expected(alarm: Alarm, values: list[float | None], before: str) -> str:
     return "ALARM" if treatment == "missing" and age >= needed else before
 
 
+@pytest.mark.either_server
 def test_a_day_of_alarms_is_as_an_independent_evaluator_says(engine: Engine, q: QueueRef) -> None:
     draw = random.Random(3)
     given = [

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
+import rqsqs
 from rqsqs.errors import AuthenticationFailed, InvalidParameterValue, ServerTimeout, UsageError
 from rqsqs.metrics.sampling import Sampler
 from rqsqs.worker import Worker
 from tests.cli.tools import wait_for
+from tests.model.harness import TurnedClock
 from tests.model.harness import client as client_of
 from tests.worker.serving import App
 
@@ -21,8 +25,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("quick")
 def test_a_worker_samples_all_queues(app: App) -> None:
     client = client_of(app.url)
-    app.queue()
-    other = app.connection.create_queue("other")
+    earlier = TurnedClock(time.time_ns() // 1000 - 120_000_000)  # the first sample is that of the minute after creation
+    with rqsqs.connect(app.url, prefix=app.prefix, clock=earlier) as connection:
+        for name in ("q", "other"):
+            connection.create_queue(name)
+    other = app.connection.queue("other")
     keys = other._ref.home.keys("history_last")
     app.serve({"q": print}, history=True)
     wait_for(lambda: client.exists(*keys))
