@@ -49,6 +49,11 @@ class TurnedClock:
         self.us += ms * 1000
 
 
+def two_minutes_ago() -> TurnedClock:
+    """For what is to be sampled at once: the first sample of a queue is that of the minute after its creation."""
+    return TurnedClock(time.time_ns() // 1000 - 120_000_000)
+
+
 class Lost:
     """A call whose answer is lost. The first attempt has arrived; repeat() is what the caller does next."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 import rqsqs
@@ -11,8 +9,8 @@ from rqsqs.errors import AuthenticationFailed, InvalidParameterValue, ServerTime
 from rqsqs.metrics.sampling import Sampler
 from rqsqs.worker import Worker
 from tests.cli.tools import wait_for
-from tests.model.harness import TurnedClock
 from tests.model.harness import client as client_of
+from tests.model.harness import two_minutes_ago
 from tests.worker.serving import App
 
 
@@ -25,8 +23,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("quick")
 def test_a_worker_samples_all_queues(app: App) -> None:
     client = client_of(app.url)
-    earlier = TurnedClock(time.time_ns() // 1000 - 120_000_000)  # the first sample is that of the minute after creation
-    with rqsqs.connect(app.url, prefix=app.prefix, clock=earlier) as connection:
+    with rqsqs.connect(app.url, prefix=app.prefix, clock=two_minutes_ago()) as connection:
         for name in ("q", "other"):
             connection.create_queue(name)
     other = app.connection.queue("other")
