@@ -52,6 +52,7 @@ class Scale:
     rounds: int
     messages: int  # in each of them
     fleet_rounds: int
+    own_fleet_rounds: int  # ours are cheap, and have targets
     fleet_s: float
     fleet_each: int
     client_slices: int
@@ -78,6 +79,7 @@ FULL = Scale(
     rounds=15,
     messages=100,
     fleet_rounds=3,
+    own_fleet_rounds=8,
     fleet_s=1.6,
     fleet_each=4,
     client_slices=200,
@@ -102,6 +104,7 @@ QUICK = Scale(
     rounds=2,
     messages=50,
     fleet_rounds=1,
+    own_fleet_rounds=1,
     fleet_s=0.6,
     fleet_each=2,
     client_slices=20,
@@ -122,6 +125,7 @@ def second(scale: Scale) -> Scale:
         growth_s=scale.growth_s / 2,
         client_slices=max(1, scale.client_slices // 2),
         fleet_rounds=max(1, scale.fleet_rounds // 2),
+        own_fleet_rounds=max(1, scale.own_fleet_rounds // 2),
         hand_overs=max(10, scale.hand_overs // 2),
         idle_s=scale.idle_s / 2,
     )
@@ -425,10 +429,19 @@ def measure_fleets(r: Results) -> None:
     """Many processes."""
     each = r.scale.fleet_each
     for batch in (1, 10):
-        ours = [cls for cls in OURS if r.has_peers or cls is not DropIn]
-        classes = [cls for cls in [*available(ours), *r.others(PEERS)] if batch == 1 or cls.batches]
+        ours = [cls for cls in OURS if cls is not DropIn]
+        others = [cls for cls in r.others((DropIn,), PEERS) if batch == 1 or cls.batches]
         with Bench(r.kind) as bench:
-            results = throughput.fleets(bench, classes, batch, r.scale.fleet_rounds, r.scale.fleet_s, each)
+            results = throughput.fleets(
+                bench,
+                ours,
+                batch,
+                r.scale.own_fleet_rounds,
+                r.scale.fleet_s,
+                each,
+                others=others,
+                rounds_of_others=r.scale.fleet_rounds,
+            )
         head = [
             "fleet",
             "messages/s",

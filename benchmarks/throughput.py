@@ -95,14 +95,23 @@ class Fleet:
 
 
 def fleets(
-    bench: Bench, classes: Sequence[type[Contestant]], batch: int, rounds: int, seconds: float, each: int = 4
+    bench: Bench,
+    classes: Sequence[type[Contestant]],
+    batch: int,
+    rounds: int,
+    seconds: float,
+    each: int = 4,
+    *,
+    others: Sequence[type[Contestant]] = (),
+    rounds_of_others: int = 0,
 ) -> dict[str, Fleet]:
     """`each` producer and as many consumer processes work on one queue; bare streams stand at both ends of a round. A
-    contestant that fails is left out from then on."""
+    contestant that fails is left out from then on. `others` join the first rounds only."""
     results: dict[str, Fleet] = defaultdict(Fleet)
     for number in range(rounds):
         row: list[tuple[type[Contestant], tuple[float, float, float]]] = []
-        some = classes[number % len(classes) :] + classes[: number % len(classes)] if classes else []
+        some = [*classes, *(others if number < rounds_of_others else ())]
+        some = some[number % len(some) :] + some[: number % len(some)] if some else []
         for cls in (Streams, *some, Streams):
             if not results[cls.name].failed:
                 try:
