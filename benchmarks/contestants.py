@@ -33,6 +33,7 @@ class Contestant:
     guarantee: ClassVar[str] = ""  # what becomes of a message whose consumer dies
     is_endless: ClassVar[bool] = False  # its own worker consumes, until the process ends
     is_process: ClassVar[bool] = False  # a consumer is a process of its own, never a thread among others
+    slots: ClassVar[int] = 1  # messages that one of its consumers handles at once
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -160,6 +161,7 @@ class Fleet(Native):
     name = "rqsqs worker"
     setup = "`Worker` with its defaults: ten slots; a batch handler in tens"
     is_endless = True
+    slots = 10
 
     def consume(self, batch: int, seconds: float, done: Callable[[int], None]) -> None:
         from rqsqs.worker import Worker

@@ -1,6 +1,6 @@
 """Loads that differ in one size alone: waiting, in flight, message groups, partitions, queues.
 
-Of the kind LEAST they are the minimum that keeps answers and counts receives (benchmarks/minimal.py): it touches the
+Of the kinds LEAST they are the minimum that keeps answers and counts receives (benchmarks/minimal.py): it touches the
 keys that ours touch, so it shows what of the growth no script of such a queue can avoid.
 """
 
@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.minimal import Minimal, MinimalFair
-from benchmarks.scripts import BODY, LOW, Cycles, Load, OneByOne, drive
+from benchmarks.minimal import Minimal, MinimalFair, MinimalFifo
+from benchmarks.scripts import BODY, GROUPS, LOW, Cycles, Load, OneByOne, drive
 from benchmarks.server import Bench, Cost, Costs, percentile, spent
 from rqsqs._core import envelope, flows, operations, receipts
 from rqsqs._core.delivery import Delivery
@@ -21,6 +21,7 @@ from rqsqs._core.operations import consumers
 from rqsqs.limits import NATIVE
 
 LEAST = "bare calls"
+LEAST_FIFO = "bare calls, FIFO"
 EACH = 10  # messages in each of many partitions or queues at the beginning
 DAY_MS = 86_400_000
 
@@ -49,6 +50,8 @@ class Grown:
 
 def waiting(bench: Bench, kind: str, size: int) -> Cycles:
     """So many messages are waiting."""
+    if kind == LEAST_FIFO:
+        return MinimalFifo(bench, size, BODY, GROUPS)
     return Load(bench, kind, size)
 
 
@@ -56,6 +59,8 @@ def in_flight(bench: Bench, kind: str, size: int) -> Cycles:
     """So many messages are in flight, 10,000 are waiting."""
     if kind == LEAST:
         return Minimal(bench, 10_000, BODY, in_flight=size, is_kept=True)
+    if kind == LEAST_FIFO:
+        return MinimalFifo(bench, 10_000, BODY, GROUPS, in_flight=size)
     return Load(bench, kind, 10_000, size)
 
 
@@ -64,6 +69,8 @@ def groups(bench: Bench, kind: str, size: int) -> Cycles:
     waiting = max(size, 1000)
     if kind == LEAST:
         return MinimalFair(bench, waiting, BODY, size, is_kept=True)
+    if kind == LEAST_FIFO:
+        return MinimalFifo(bench, waiting, BODY, size, one_by_one=True)
     make = OneByOne if kind == "fifo" else Load
     return make(bench, kind, waiting, groups=size)
 
@@ -72,6 +79,8 @@ def queues(bench: Bench, kind: str, size: int) -> Cycles:
     """So many queues are used in turn."""
     if kind == LEAST:
         return Minimal(bench, EACH, BODY, size, is_kept=True)
+    if kind == LEAST_FIFO:
+        return MinimalFifo(bench, EACH, BODY, GROUPS, size)
     space = Keyspace("bench")
     refs = [space.queue(f"{kind}-{n}" + (".fifo" if kind == "fifo" else "")) for n in range(size)]
     for ref in refs:
@@ -81,7 +90,7 @@ def queues(bench: Bench, kind: str, size: int) -> Cycles:
 
 def partitions(bench: Bench, kind: str, size: int) -> Cycles:
     """One queue has so many partitions, used in turn; the minimum has as many queues."""
-    return queues(bench, kind, size) if kind == LEAST else partitioned(bench, kind, size)
+    return queues(bench, kind, size) if kind in (LEAST, LEAST_FIFO) else partitioned(bench, kind, size)
 
 
 def partitioned(bench: Any, kind: str, size: int) -> Many:

@@ -4,7 +4,7 @@ They check nothing, know no settings but the ones they read, and lose what is ou
 lua/send_message.lua, lua/receive_message.lua and lua/delete_message.lua, not a queue. Two things that those do are no
 part of it: the answer is kept, so that a call can be repeated (SET), and a receive is counted (HINCRBY). With `is_kept`
 it does just these as well, and so touches the same keys. MinimalFair is the same of a queue whose message groups take
-turns.
+turns, MinimalFifo of a FIFO queue with deduplication ids.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import hiredis
 from benchmarks.server import Bench, Costs, spent
 
 MINIMUM, KEPT = "minimum (M)", "minimum that keeps answers (K)"
+RECEIVE_DELETE = "receive, delete"  # one call after the other
 
 BEGIN = """
 local call = redis.call
@@ -139,6 +140,100 @@ call("HINCRBY", KEYS[1], "grouped", -#popped / 2)
     + HAND_OUT
 )
 
+# A message stays in the list of its group until it is deleted; `available` has the groups that can be served, `state`
+# what was received. Deduplication ids are keys.
+FIFO_SEND = """
+local call, base = redis.call, ARGV[1]
+local _, last, messages, bytes = unpack(call("HMGET", KEYS[1], "sends", "last", "messages", "bytes"))
+local time = call("TIME")
+local now = time[1] .. string.sub("00000" .. time[2], -6)
+local heads = {}
+for i = 2, #ARGV, 3 do
+  local stamp, group = now, ARGV[i + 1]
+  if stamp <= last then
+    stamp = string.format("%d", last + 1)
+  end
+  last = stamp
+  call("SET", base .. "dedup:" .. ARGV[i + 2], stamp, "NX", "PX", "300000")
+  if call("RPUSH", base .. "group:" .. group, stamp, ARGV[i]) == 2 then
+    heads[#heads + 1], heads[#heads + 2] = stamp, group
+  end
+  messages, bytes = messages + 1, bytes + #ARGV[i]
+end
+if #heads > 0 then
+  call("ZADD", KEYS[2], unpack(heads))
+end
+call("HSET", KEYS[1], "last", last, "messages", messages, "bytes", bytes)
+call("EXISTS", KEYS[3])
+return last
+"""
+
+FIFO_RECEIVE = (
+    LOOK
+    + """
+local base, count = ARGV[1], ARGV[2] / 2
+local popped, scores, states, back, groups = {}, {}, {}, {}, 0
+local score, state = string.format("%d001", now + 30000), "1/" .. now .. "/" .. now .. "000"
+while #scores < 2 * count do
+  local have = #scores / 2
+  local turns = call("ZPOPMIN", KEYS[2], groups == 0 and 1 or math.ceil((count - have) * groups / have))
+  if #turns == 0 then
+    break
+  end
+  for t = 1, #turns, 2 do
+    local group, left = turns[t], count - #scores / 2
+    if left == 0 then
+      back[#back + 1], back[#back + 2] = turns[t + 1], group
+    else
+      local entries = call("LRANGE", base .. "group:" .. group, "0", 2 * left - 1)
+      for i = 1, #entries, 2 do
+        local stamp = entries[i]
+        popped[#popped + 1], popped[#popped + 2], popped[#popped + 3] = stamp, group, entries[i + 1]
+        states[#states + 1], states[#states + 2] = stamp, state
+        scores[#scores + 1], scores[#scores + 2] = score, stamp .. group
+      end
+      groups = groups + 1
+    end
+  end
+end
+if #back > 0 then
+  call("ZADD", KEYS[2], unpack(back))
+end
+call("HSET", KEYS[3], unpack(states))
+call("ZADD", KEYS[4], unpack(scores))
+call("EXISTS", KEYS[5])
+-- KEPT call("SET", KEYS[6], scores[2], "PX", "120000")
+-- KEPT call("HINCRBY", KEYS[7], "A", "1")
+return popped
+"""
+)
+
+FIFO_DELETE = """
+local call, base = redis.call, ARGV[1]
+local members, stamps, runs = {}, {}, {}
+for i = 2, #ARGV, 2 do
+  local group = ARGV[i + 1]
+  members[#members + 1], stamps[#stamps + 1] = ARGV[i] .. group, ARGV[i]
+  if not runs[group] then
+    runs[#runs + 1] = group
+  end
+  runs[group] = (runs[group] or 0) + 2
+end
+call("ZMSCORE", KEYS[2], unpack(members))
+call("HDEL", KEYS[1], unpack(stamps))
+local deleted = call("ZREM", KEYS[2], unpack(members))
+call("HINCRBY", KEYS[3], "messages", -#members)
+for _, group in ipairs(runs) do
+  local list = base .. "group:" .. group
+  call("LPOP", list, runs[group])
+  local head = call("LINDEX", list, "0")
+  if head then
+    call("ZADD", KEYS[4], head, group)
+  end
+end
+return deleted
+"""
+
 
 class Minimal:
     """Queues with a backlog, and the three scripts on them.
@@ -151,6 +246,8 @@ class Minimal:
     """
 
     sources = (SEND, RECEIVE, DELETE)
+    keys = KEYS
+    held = "store"  # the HASH that has what is in flight
 
     def __init__(
         self, bench: Bench, backlog: int, body: str, queues: int = 1, *, in_flight: int = 1, is_kept: bool = False
@@ -163,14 +260,14 @@ class Minimal:
         self.shas = [str(bench.client.script_load(source)) for source in sources]
         self._numbers = itertools.count(10_000_000)
         self._turns = itertools.cycle(range(queues))
-        settings = ("plain", "1048576", "quick", "30 345600")
+        settings = ("plain", "1048576", "quick", "30 345600", "last", "0", "messages", "0", "bytes", "0")
         others = [f"{number:037d}" for number in range(in_flight)]
         for n in range(queues):
-            meta, wakeups, store, inflight, stats = self._keys(n, "meta wakeups store inflight stats")
+            meta, wakeups, held, inflight, stats = self._keys(n, f"meta wakeups {self.held} inflight stats")
             commands = (
                 ("HSET", meta, *settings),
                 ("RPUSH", wakeups, "1"),
-                ("HSET", store, *[word for name in others for word in (name, body)]),
+                ("HSET", held, *[word for name in others for word in (name, body)]),
                 ("ZADD", inflight, *[word for name in others for word in ("9e15", name)]),
                 ("HSET", stats, "A", "1"),
             )
@@ -181,7 +278,8 @@ class Minimal:
         return [f"bench:{{{self.name}-{n}}}:{name}" for name in names.split()]
 
     def _call(self, script: int, n: int, *args: str | bytes) -> bytes:
-        keys = self._keys(n, KEYS[script].replace("/", " ") if self.is_kept else KEYS[script].partition("/")[0])
+        names = self.keys[script]
+        keys = self._keys(n, names.replace("/", " ") if self.is_kept else names.partition("/")[0])
         packed: bytes = hiredis.pack_command(("EVALSHA", self.shas[script], len(keys), *keys, *args))
         return packed
 
@@ -195,6 +293,9 @@ class Minimal:
     def _receive(self, n: int, batch: int) -> bytes:
         return self._call(1, n, str(2 * batch))
 
+    def _delete(self, n: int, received: list[bytes]) -> bytes:
+        return self._call(2, n, *received[::2])
+
     def cycle(self, batch: int, count: int) -> Iterator[tuple[str, Costs]]:
         """Send, receive and delete `count` messages; the server's costs of each step."""
         turns = list(itertools.islice(self._turns, count // batch))
@@ -205,7 +306,7 @@ class Minimal:
             elif step == "receive":
                 calls = [self._receive(n, batch) for n in turns]
             else:
-                calls = [self._call(2, n, *reply[::2]) for n, reply in zip(turns, replies, strict=True)]
+                calls = [self._delete(n, reply) for n, reply in zip(turns, replies, strict=True)]
             before = self.bench.costs()
             replies = self.bench.pipeline(calls)
             yield step, spent(before, self.bench.costs())
@@ -232,3 +333,62 @@ class MinimalFair(Minimal):
     def _message(self) -> Iterable[str]:
         number, body = super()._message()
         return number, body, f"group-{int(number) % self.groups}"
+
+
+class MinimalFifo(Minimal):
+    """FIFO queues.
+
+    Args:
+        groups: over how many message groups the backlog and what is sent later are spread, in turn.
+        one_by_one: a consumer has one call at a time: what a single message group allows.
+    """
+
+    sources = (FIFO_SEND, FIFO_RECEIVE, FIFO_DELETE)
+    keys = (
+        "meta available wakeups",  # deduplication ids recognise a repeated call
+        "meta available state inflight wakeups/call stats",
+        "state inflight meta available",
+    )
+    held = "state"
+
+    def __init__(
+        self,
+        bench: Bench,
+        backlog: int,
+        body: str,
+        groups: int,
+        queues: int = 1,
+        *,
+        in_flight: int = 1,
+        one_by_one: bool = False,
+    ) -> None:
+        self.groups, self.one_by_one = groups, one_by_one
+        super().__init__(bench, backlog, body, queues, in_flight=in_flight, is_kept=True)
+
+    def _call(self, script: int, n: int, *args: str | bytes) -> bytes:
+        (meta,) = self._keys(n, "meta")
+        return super()._call(script, n, meta.removesuffix("meta"), *args)
+
+    def _message(self) -> Iterable[str]:
+        number, body = super()._message()
+        return body, f"group-{int(number) % self.groups}", f"message-{number}"
+
+    def _delete(self, n: int, received: list[bytes]) -> bytes:
+        named = (word for i in range(0, len(received), 3) for word in received[i : i + 2])
+        return self._call(2, n, *named)
+
+    def cycle(self, batch: int, count: int) -> Iterator[tuple[str, Costs]]:
+        """As that of Minimal; with `one_by_one` in the steps of benchmarks.scripts.OneByOne."""
+        if not self.one_by_one:
+            yield from super().cycle(batch, count)
+            return
+        turns = list(itertools.islice(self._turns, count // batch))
+        before = self.bench.costs()
+        self.bench.pipeline([self._send(n, batch) for n in turns])
+        sent = self.bench.costs()
+        yield "send", spent(before, sent)
+        for n in turns:
+            (received,) = self.bench.pipeline([self._receive(n, batch)])
+            (deleted,) = self.bench.pipeline([self._delete(n, received)])
+            assert deleted == batch
+        yield RECEIVE_DELETE, spent(sent, self.bench.costs())

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks import report, targets
 from benchmarks.charts import Bar, Chart
 from benchmarks.contestants import OURS, Fleet, Lists, Streams
-from benchmarks.growth import LEAST
+from benchmarks.growth import LEAST, LEAST_FIFO
 from benchmarks.peers import PEERS, missing
 from benchmarks.suite import Goal, Results, number
 
@@ -99,7 +99,8 @@ def growth(r: Results) -> Chart | None:
         if grown.is_most:
             bars.append(Bar(grown.what, grown.ours, True))
             if grown.bare:
-                bars.append(Bar(f"{LEAST}, {grown.what.partition(', ')[2]}", grown.bare))
+                kind, _, more = grown.what.partition(", ")
+                bars.append(Bar(f"{LEAST_FIFO if kind == 'fifo' else LEAST}, {more}", grown.bare))
     if not bars:
         return None
     limit = f"{targets.GROWTH.limit:g}"

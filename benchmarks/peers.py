@@ -133,6 +133,7 @@ class BullMQ(OwnWorker):
 
     name = "BullMQ (node)"
     batches = "send"
+    slots = 50
     setup = "`Queue.add`, `addBulk`, `removeOnComplete`; for each consumer a `Worker` with `concurrency: 50`, in node"
     guarantee = "another worker's check for stalled jobs puts it back, after its lock has expired (30 s)"
     is_endless = False

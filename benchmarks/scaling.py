@@ -3,13 +3,14 @@ masters."""
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 
 from benchmarks import connections, growth, masters, memory, network, partitioned, scripts, targets
 from benchmarks.contestants import Native
-from benchmarks.growth import LEAST, Grown
+from benchmarks.growth import LEAST, LEAST_FIFO, Grown
 from benchmarks.processes import awake
 from benchmarks.scripts import LOW, RECEIVE_DELETE, Cycles, Sample, Step
 from benchmarks.server import Bench, percentile
@@ -27,12 +28,14 @@ Build = Callable[[Bench, str, int], Cycles]
 def measure_waiting(r: Results) -> None:
     """More messages waiting."""
     fifo = [size for size in r.scale.backlogs if r.is_huge or size <= 1_000_000]
-    _grow(r, "Messages waiting", "waiting", growth.waiting, {"standard": r.scale.backlogs, "fifo": fifo})
+    _grow(
+        r, "Messages waiting", "waiting", growth.waiting, {"standard": r.scale.backlogs, "fifo": fifo, LEAST_FIFO: fifo}
+    )
 
 
 def measure_in_flight(r: Results) -> None:
     """More messages in flight."""
-    kinds = dict.fromkeys(("standard", LEAST, "fifo"), r.scale.flights)
+    kinds = dict.fromkeys(("standard", LEAST, "fifo", LEAST_FIFO), r.scale.flights)
     _grow(r, "Messages in flight", "in flight", growth.in_flight, kinds, "10,000 more are waiting.")
 
 
@@ -43,12 +46,13 @@ def measure_groups(r: Results) -> None:
         "ten groups are ten: batches of ten are compared from the second row on. FIFO: one consumer, one call "
         "after the other."
     )
-    _grow(r, "Message groups", "groups", growth.groups, dict.fromkeys(("fair", LEAST, "fifo"), r.scale.groups), note)
+    kinds = dict.fromkeys(("fair", LEAST, "fifo", LEAST_FIFO), r.scale.groups)
+    _grow(r, "Message groups", "groups", growth.groups, kinds, note)
 
 
 def measure_partitions(r: Results) -> None:
     """More partitions on one server."""
-    kinds = dict.fromkeys(("standard", LEAST, "fifo"), r.scale.partitions)
+    kinds = dict.fromkeys(("standard", LEAST, "fifo", LEAST_FIFO), r.scale.partitions)
     note = "Used in turn; the bare calls use as many queues in turn."
     _grow(r, "Partitions on one server", "partitions", growth.partitions, kinds, note)
 
@@ -99,22 +103,23 @@ def _grow(
     kinds: Mapping[str, Sequence[int]],
     note: str | Callable[[], str] = "",
 ) -> None:
-    """Measure loads that differ in size alone, each on a server of its own, and show them. Those of the kind LEAST are
-    compared with those of the kind before it: the two of a size are measured one after the other."""
+    """Measure loads that differ in size alone, each on a server of its own, and show them. Those of the kinds
+    LEAST are compared with those of the kind before: the two of a size are measured one after the other."""
     with ExitStack() as stack:
         stack.enter_context(awake())
         loads: dict[str, Cycles] = {}
         sizes: dict[str, tuple[str, int]] = {}
         first: Bench | None = None
-        for size, kind in sorted((size, kind) for kind, some in kinds.items() for size in some):
+        order = list(kinds)
+        every = ((size, kind) for kind, some in kinds.items() for size in some)
+        for size, kind in sorted(every, key=lambda place: (place[0], order.index(place[1]))):
             bench = stack.enter_context(Bench(r.kind))
             name = f"{kind}, {size:,}"
             loads[name], sizes[name] = build(bench, kind, size), (kind, size)
             first = first or bench
         assert first is not None
         samples = scripts.measure(first, r.scale.growth_s, loads)
-    order = list(kinds)
-    compared = order[order.index(LEAST) - 1] if LEAST in order else ""
+    least = {kind: bare for kind, bare in itertools.pairwise(order) if bare in (LEAST, LEAST_FIFO)}
     rows = [["queue", unit, "batch", "send", "receive", "delete", "together", "growth", "over that of bare calls"]]
     for batch in (1, 10):
         steps = {place: _steps(samples, name, batch) for name, place in sizes.items()}
@@ -123,7 +128,7 @@ def _grow(
             for size in some:
                 ratio, bare = (
                     sum(steps[k, size]) / sum(steps[k, base]) if (k, size) in steps else None
-                    for k in (kind, LEAST if kind == compared else "")
+                    for k in (kind, least.get(kind, ""))
                 )
                 assert ratio is not None
                 is_most = batch > 1 and size == some[-1]  # of docs/performance.md, too
@@ -135,7 +140,7 @@ def _grow(
                 rows.append(
                     [kind, f"{size:,}", str(batch), *cells, f"{sum(steps[kind, size]):.1f}", f"{ratio:.2f}", over]
                 )
-                if size > base and kind != LEAST:
+                if size > base and kind not in least.values():
                     r.grow(grown)
     r.show(f"{title}: server µs per message", rows, note if isinstance(note, str) else note())
 
@@ -221,7 +226,7 @@ def measure_memory(r: Results) -> None:
 def measure_connections(r: Results) -> None:
     """Connections of processes that wait."""
     rows = [["where", "process", "partitions", "connections", "of these wait", "commands/s"]]
-    threads, count, seconds = 10, min(4, r.scale.fleet_each), r.scale.idle_s / 2
+    threads, count, seconds = 10, min(4, r.scale.fleet_each), min(7.0, r.scale.idle_s / 2)
     for where, number in (("one server", 0), ("three masters", 3)):
         partitions_ = r.scale.waited if number else r.scale.waited[:2]
         found = connections.measure(r.kind, number, partitions_, threads, count, seconds)

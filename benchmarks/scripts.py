@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import hiredis
 
-from benchmarks.minimal import KEPT, MINIMUM, Minimal
+from benchmarks.minimal import KEPT, MINIMUM, RECEIVE_DELETE, Minimal
 from benchmarks.server import Bench, Costs, percentile, spent
 from rqsqs._core import envelope, flows, operations, receipts
 from rqsqs._core.delivery import Delivery
@@ -30,7 +30,6 @@ GROUPS = 1000  # message groups of the FIFO queue
 LOW = 0.2  # the percentile that counts
 STEPS = ("send", "receive", "delete")
 TURN = "delete + receive"  # what is finished and what comes next, in one call
-RECEIVE_DELETE = "receive, delete"  # one call after the other
 
 Step = tuple[str, str, int]  # kind of queue, send | receive | delete, batch
 FLOOR: Step = ("trivial", "(T)", 0)

@@ -84,7 +84,7 @@ FULL = Scale(
     fleet_each=4,
     client_slices=200,
     memory=20_000,
-    idle_s=14,
+    idle_s=60,  # whatever somebody does every minute is in it
     idle_consumers=50,
     hand_overs=300,
     instructions=True,
@@ -127,7 +127,6 @@ def second(scale: Scale) -> Scale:
         fleet_rounds=max(1, scale.fleet_rounds // 2),
         own_fleet_rounds=max(1, scale.own_fleet_rounds // 2),
         hand_overs=max(10, scale.hand_overs // 2),
-        idle_s=scale.idle_s / 2,
     )
 
 
@@ -373,7 +372,7 @@ def measure_idle(r: Results) -> None:
     places: dict[str, tuple[type[Contestant], int, int]] = {
         f"{Native.name}, one process": (Native, 1, count),
         f"{Native.name}, {groups} processes": (Native, groups, count // groups),
-        f"{Fleet.name}s": (Fleet, groups, count // groups),
+        f"{Fleet.name}s": (Fleet, groups, max(1, count // groups // Fleet.slots)),
     }
     for cls in r.others((DropIn, Streams, Lists), PEERS):
         places[cls.name] = (cls, groups, 1) if cls.is_process else (cls, 1, count)
@@ -500,7 +499,7 @@ SCRIPTS_NOTE = (
 )
 INSTRUCTIONS_NOTE = (
     "Counted by valgrind inside EVALSHA; bodies of 100 bytes. They do not depend on what else the machine does. The "
-    "base of FIFO queues was counted once, on this version of the server; no other run can measure it again."
+    "base of FIFO queues was counted once, on this version of the server."
 )
 OBSERVED = (
     "standard, one by one",
@@ -524,7 +523,8 @@ MEMORY_NOTE = (
 )
 IDLE_NOTE = (
     "Consumers of one row are threads of one process, or of as many processes as the row says; those of Celery, RQ and "
-    "BullMQ are a process each. The queue's own upkeep is in these numbers."
+    "BullMQ are a process each. A consumer that handles several messages at once counts as so many: a `Worker` of ours "
+    "as 10, one of BullMQ as 50. The queue's own upkeep is in these numbers."
 )
 HAND_OVER_NOTE = (
     "Producer and consumer are processes; the consumer waits. Contestants take turns with every message; slow ones "

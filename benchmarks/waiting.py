@@ -23,7 +23,7 @@ SLOW = 3.0  # seconds: nobody waits for more of a contestant that has taken as l
 class Idle:
     """What idle consumers cost in a second."""
 
-    consumers: int
+    consumers: int  # one that handles several messages at once counts as so many
     commands: float  # those inside scripts included
     server_us: float
     connections: int
@@ -61,14 +61,14 @@ def idle(kind: Kind, places: Sequence[tuple[type[Contestant], int, int]], second
         time.sleep(1)
         before = [(bench.costs(), bench.cpu_us()) for bench in benches]
         time.sleep(seconds)
-        for i, ((_, number, threads), bench) in enumerate(zip(places, benches, strict=True)):
+        for i, ((cls, number, threads), bench) in enumerate(zip(places, benches, strict=True)):
             costs, cpu = before[i]
             cpu = bench.cpu_us() - cpu
             commands = sum(c.calls for name, c in spent(costs, bench.costs()).items() if name != "info")
             connections = len(bench.client.client_list()) - 2  # ours
             if not results[i]:
                 failed = connections < 1
-                found = Idle(number * threads, commands / seconds, cpu / seconds, connections)
+                found = Idle(number * threads * cls.slots, commands / seconds, cpu / seconds, connections)
                 results[i] = "its consumers ended" if failed else found
         return results
 

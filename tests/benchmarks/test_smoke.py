@@ -17,8 +17,8 @@ from benchmarks import gateway, memory, pages, peers, report, scaling, scripts, 
 from benchmarks.__main__ import main
 from benchmarks.charts import SCHEMES, Bar, Chart
 from benchmarks.contestants import Lists, Native, Streams
-from benchmarks.growth import LEAST, Grown
-from benchmarks.minimal import Minimal, MinimalFair
+from benchmarks.growth import LEAST_FIFO, Grown
+from benchmarks.minimal import RECEIVE_DELETE, Minimal, MinimalFair, MinimalFifo
 from benchmarks.processes import Failed, prepare
 from benchmarks.server import Bench
 from benchmarks.targets import Target
@@ -196,11 +196,31 @@ def test_the_minimum_of_message_groups_hands_out_each_message_once(groups: int) 
                     assert [step for step, _ in least.cycle(batch, 60)] == ["send", "receive", "delete"]
 
 
+def test_the_minimum_of_fifo_queues_hands_out_each_message_once() -> None:
+    with Bench(KIND) as bench:
+        ways = (
+            (MinimalFifo(bench, 100, "x", 100, 3), ["send", "receive", "delete"]),
+            (MinimalFifo(bench, 100, "x", 1, one_by_one=True), ["send", RECEIVE_DELETE]),
+            (MinimalFifo(bench, 200, "x", 50, in_flight=20, one_by_one=True), ["send", RECEIVE_DELETE]),
+        )
+        for least, steps in ways:
+            for batch in (1, 10, 1):
+                assert [step for step, _ in least.cycle(batch, 60)] == steps
+            waiting = sum(bench.client.llen(key) for key in bench.client.scan_iter(f"*{least.name}*:group:*")) / 2
+            assert waiting == (300 if len(steps) == 3 else 100 if least.groups == 1 else 200)
+
+
 def test_growth_is_compared_with_bare_calls_wherever_they_can_do_the_same() -> None:
-    for section, compared in {"in-flight": "standard", "groups": "fair", "partitions": "standard"}.items():
+    sections = {
+        "waiting": {"fifo"},
+        "in-flight": {"standard", "fifo"},
+        "groups": {"fair", "fifo"},
+        "partitions": {"standard", "fifo"},
+    }
+    for section, compared in sections.items():
         found = suite.run(suite.Results(KIND, suite.TINY), scaling.GROWTH, section)
-        assert {grown.what.partition(",")[0] for grown in found.grown if grown.bare} == {compared}
-        assert f"| {LEAST} |" in found.text[0]
+        assert {grown.what.partition(",")[0] for grown in found.grown if grown.bare} == compared
+        assert f"| {LEAST_FIFO} |" in found.text[0]
         goals = [goal for goal in found.goals.values() if goal.note]
         assert len(goals) == sum(grown.bare is not None for grown in found.grown) > 0
 
