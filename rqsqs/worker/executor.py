@@ -19,7 +19,6 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from queue import Empty
 
-from rqsqs.worker.delayed_wake import DelayedWake
 from rqsqs.worker.jobs import Host, Job
 from rqsqs.worker.restarting_thread import RestartingThread
 from rqsqs.worker.scheduler import HELP_S, STUCK_LOOKS, TINY_S, Scheduler, ThreadWork
@@ -56,7 +55,7 @@ class Executor:
         self._sleeping: list[ThreadWork] = []  # those whose threads nobody has woken yet
         self._watching = RestartingThread("rqsqs-watch", self._watch)
         self._is_watched = False
-        self._watch_wake = DelayedWake(WATCH_S)
+        self._watch_wanted = threading.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._on_loop: set[Job] = set()  # run by tasks, or about to be, not concluded yet
         self._ended: deque[Job] = deque()  # those of them that have ended
@@ -86,7 +85,7 @@ class Executor:
                 work.wakes.put(None)
         for thread in self.threads():
             thread.abort()
-        self._watch_wake.end()
+        self._watch_wanted.set()
 
     def threads(self) -> list[RestartingThread]:
         return [self._watching, *self._threads.copy()]
@@ -238,7 +237,7 @@ class Executor:
     def _want_watch(self) -> None:
         if not self._is_watched:
             self._is_watched = True
-            self._watch_wake.ask()
+            self._watch_wanted.set()
 
     def _watch(self) -> None:
         """While handlers are running, see to it that nothing waits behind one that is not as quick as expected."""
@@ -252,7 +251,9 @@ class Executor:
                     looks, self._is_watched = 0, True
                 if looks < WATCHES:
                     time.sleep(WATCH_S)
-            self._watch_wake.wait()
+            self._watch_wanted.wait()
+            self._watch_wanted.clear()
+            time.sleep(WATCH_S)
 
     def _look(self) -> bool:
         """Let others take over what waits. Returns whether there may be more soon."""

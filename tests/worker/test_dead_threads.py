@@ -349,7 +349,7 @@ def test_a_worker_ends_at_once_though_its_threads_pause(app: App, monkeypatch: p
         (one,) = named(name)
         until(lambda: kill_at_work(one))  # noqa: B023
     runtime.heartbeat._wake.set()
-    runtime.executor._watch_wake.end()
+    runtime.executor._watch_wanted.set()
     until(lambda: all(thread.deaths for thread in watched))
     running.stop()
     until(lambda: not named("rqsqs-heartbeat") and not named("rqsqs-watch"))
