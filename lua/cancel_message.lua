@@ -38,6 +38,8 @@ return require("lib.idempotency").run(function()
   if not visibility then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   end
+  redis.call("HLEN", store) -- keys of another type end the call here, before the message has left its place
+  redis.call("ZCARD", delayed)
   local now_us, now = require("lib.clock")(ARGV[1], true)
   local now_ms, base = tonumber(now), string.match(meta, ".*:")
   local move = string.sub(due, 1, 1) == ">" and require("lib.move_one")(base, false, now_us, due)

@@ -40,24 +40,36 @@ end
 
 -- The first message group of a queue: from now on its receives go round the ring.
 function fair_ring.open(base)
-  redis.call("HSET", base .. "meta", "fair", "1")
-  require("lib.settings").mark(base)
-  if redis.call("EXISTS", base .. "ready") == 1 then
+  if redis.call("EXISTS", base .. "ready") == 1 then -- before it is open: if a key has another type, it is not
     fair_ring.enter(base, "")
   end
+  redis.call("HSET", base .. "meta", "fair", "1")
+  require("lib.settings").mark(base)
 end
 
 -- Append a message to its group's list.
 function fair_ring.push(base, group, key, record)
-  if redis.call("RPUSH", fair_ring.list(base, group), key, record) == 2 then
-    fair_ring.enter(base, group)
-  end
+  local length = redis.call("RPUSH", fair_ring.list(base, group), key, record)
   if group ~= "" then
     redis.call("HINCRBY", base .. "meta", "grouped", 1)
   end
+  if length == 2 then
+    fair_ring.enter(base, group)
+  end
 end
 
--- The same, if it may be the first group of the queue.
+-- Take back the last message of a group, if it is this one.
+function fair_ring.take_back(base, group, key)
+  local list = fair_ring.list(base, group)
+  if redis.pcall("LINDEX", list, "-2") == key then
+    redis.call("RPOP", list, "2")
+    if group ~= "" then
+      redis.pcall("HINCRBY", base .. "meta", "grouped", -1)
+    end
+  end
+end
+
+-- Append a message, if it may be the first one with a group of the queue.
 function fair_ring.push_new(base, group, key, record)
   if redis.call("HEXISTS", base .. "meta", "fair") == 0 then
     fair_ring.open(base)

@@ -80,9 +80,6 @@ end
 
 -- One message from a list. Returns 1, or 0 if it was not handed out.
 local function hand_out(r, sequence, key, record)
-  if sequence.group ~= "" then
-    count(r, "grouped", -1)
-  end
   if message.is_tombstone(key) then
     count(r, "tombstones", -1)
   elseif not message.is_expired(key, r.oldest) then
@@ -139,10 +136,16 @@ local function serve_list(r, sequence, n)
     popped = redis.call("LPOP", sequence.list, string.format("%d", 2 * large.chunk(r.large, n, r.bytes))) or {}
   end
   local handed = 0
+  r.popped, r.popped_from = popped, sequence.list
   for i = 1, #popped, 2 do
+    r.popped_at = i
     r.bytes = r.bytes - #popped[i + 1]
     handed = handed + hand_out(r, sequence, popped[i], popped[i + 1])
+    if sequence.group ~= "" then
+      count(r, "grouped", -1)
+    end
   end
+  r.popped = nil
   return handed
 end
 
@@ -353,27 +356,23 @@ local function promote(r, name)
     end
     members[#members + 1] = member
   end
-  if #members > 0 then
-    redis.call("ZREM", r.base .. name, unpack(members))
-  end
-  if #expired > 0 then
-    redis.call("HDEL", r.base .. "store", unpack(expired))
-  end
   local fair_ring = require("lib.fair_ring")
   for _, group in ipairs(order) do
     redis.call("ZADD", fair_ring.again(r.base, group), unpack(groups[group]))
     fair_ring.enter(r.base, group)
   end
+  if #members > 0 then -- only now: a key of another type may have ended the call before
+    redis.call("ZREM", r.base .. name, unpack(members))
+  end
+  if #expired > 0 then
+    redis.call("HDEL", r.base .. "store", unpack(expired))
+  end
   return #found == 2 * PROMOTED or 2 * #members < #found
 end
 
--- Round the ring of message groups.
+-- Round the ring of message groups. Returns how many were handed out.
 local function serve_groups(r, n)
   local fair_ring = require("lib.fair_ring")
-  local has_more = promote(r, "inflight")
-  if r.has_delayed then
-    has_more = promote(r, "delayed") or has_more
-  end
   n = math.min(n, FAIR)
   local handed, turns, quantum = 0, TURNS, math.ceil(n / 4)
   while handed < n and turns > 0 and r.drops > 0 and r.bytes > 0 and r.missing_dlq == "" do
@@ -393,29 +392,48 @@ local function serve_groups(r, n)
       fair_ring.to_end(r.base, group)
     end
   end
-  r.has_more = r.has_more or has_more or turns == 0
+  r.has_more = r.has_more or turns == 0
   return handed
 end
 
--- Take up to n messages into r.messages and r.scores.
+-- Put back what was taken from a list and not looked at yet.
+local function put_back(r)
+  for i = #(r.popped or {}) - 1, r.popped_at, -2 do
+    redis.call("LPUSH", r.popped_from, r.popped[i + 1], r.popped[i])
+  end
+end
+
+-- Take up to n messages into r.messages and r.scores. Returns what broke it off, if something did: a key of another
+-- type. What was taken before that is to be handed out all the same.
 local function take(r, n)
-  local handed
+  local is_done, handed
   if r.fair then
     r.drops = FAIR_DROPS
-    handed = serve_groups(r, n)
+    r.has_more = promote(r, "inflight")
+    r.has_more = r.has_delayed and promote(r, "delayed") or r.has_more
+    is_done, handed = pcall(serve_groups, r, n)
   else
     local sets = {{name = r.base .. "inflight", skip = 0}}
     if r.has_delayed then
       sets[2] = {name = r.base .. "delayed", skip = 0}
     end
-    handed = serve(r, {
+    is_done, handed = pcall(serve, r, {
       group = "", list = r.base .. "ready", sets = sets, until_score = score.highest(r.now), popped = r.popped,
     }, n)
   end
+  if not is_done then
+    put_back(r)
+    return handed
+  end
+  r.has_more = handed < n and (r.has_more or r.is_over or r.drops <= 0 or r.bytes <= 0)
+  return nil
+end
+
+-- Write down what became of messages, once those that are handed out are kept.
+local function settle(r)
   if r.has_delayed then
     require("lib.settings").forget_delays(r.base, r.base .. "delayed")
   end
-  r.has_more = handed < n and (r.has_more or r.is_over or r.drops <= 0 or r.bytes <= 0)
   if #r.moves > 0 then
     require("lib.deadletter").move(r.base, r.moves, r.now_ms)
   end
@@ -481,11 +499,21 @@ return function(r)
   r.counts, r.stats = {}, {} -- changes of counters in meta, and of those in `stats`
   r.first_receives = {} -- since when those messages waited
   r.drops, r.bytes = DROPS, large.BYTES -- what may be done still
+  r.popped_from, r.popped_at = r.base .. "ready", 1 -- where r.popped is from, and what of it is left
+  local store = redis.pcall("HLEN", r.base .. "store")
+  if type(store) == "table" then -- of another type: nothing could be kept there
+    put_back(r)
+    return store
+  end
   local slots = require("lib.ahead").slots()
   r.is_ahead, r.is_over = slots and not r.fair, false -- a suspect came, or would be the next one
-  take(r, slots and r.fair and math.min(slots, n) or n)
+  local problem = take(r, slots and r.fair and math.min(slots, n) or n)
   if #r.messages > 0 then
     keep(r, acks)
+  end
+  settle(r)
+  if problem and #r.messages == 0 then
+    error(problem, 0)
   end
   if r.has_timeline then
     require("lib.timeline").hand_out(r.base, r.now_ms, r.messages, 3, acks)

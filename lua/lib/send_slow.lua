@@ -33,7 +33,24 @@ local function append(list, messages)
   end
 end
 
-return function()
+-- Take back what was written of a call that breaks off: a key has another type.
+local function take_back(base, written)
+  for i = #written, 1, -1 do
+    local key, group, id = unpack(written[i])
+    if id and redis.pcall("GET", base .. "dedup:" .. id) == string.sub(key, 1, 24) then
+      redis.call("DEL", base .. "dedup:" .. id)
+    end
+    if group then
+      fair_ring.take_back(base, group, key)
+    else
+      redis.pcall("ZREM", base .. "delayed", key)
+      redis.pcall("HDEL", base .. "store", key)
+    end
+  end
+end
+
+-- `written`: {key, group or false if it is delayed, deduplication id or false} of each message that was begun.
+local function send(written)
   local meta, ready = unpack(KEYS)
   local size = tonumber(ARGV[1])
   local given_us, stride, token, is_check = string.match(ARGV[2], "^(%d*)/?(%d?)/?(.-)(c?)r?$")
@@ -81,6 +98,8 @@ return function()
       end
     end
     if outcome == "" then
+      local one = {key, false, dedup_id ~= "" and dedup_id}
+      written[#written + 1] = one
       bytes = bytes + #record
       local due_ms = require("lib.due").time(due, queue_delay_ms, now_us)
       if group ~= "" then
@@ -94,10 +113,12 @@ return function()
       end
       if due_ms > now_ms then
         key = require("lib.message").scheduled(key, due_ms)
+        one[1] = key
         redis.call("HSET", base .. "store", key, record)
         redis.call("ZADD", base .. "delayed", require("lib.score").of(due_ms, 0), key)
         earliest_ms = math.min(earliest_ms or due_ms, due_ms)
       else
+        one[1], one[2] = key, group
         if fair then
           fair_ring.push(base, group, key, record)
         else
@@ -129,5 +150,15 @@ return function()
     require("lib.settings").mark(base)
   end
   require("lib.announce")(base, now_ms, visible, earliest_ms)
+  return reply
+end
+
+return function()
+  local written = {}
+  local is_done, reply = pcall(send, written)
+  if not is_done then
+    take_back(string.match(KEYS[1], ".*:"), written)
+    error(reply, 0)
+  end
   return reply
 end
