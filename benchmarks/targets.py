@@ -114,6 +114,11 @@ PARTITIONS = Target(1.3)  # server CPU per message of a queue of several partiti
 MEMORY = Target(
     34, "bytes", why="33 are the message's own, 1 its share of a node; jemalloc rounds nodes up by 1 for each message"
 )
-IDLE = Target(1, "commands/s", why="every worker says that it is alive, twice a minute")
+IDLE = Target(
+    1,
+    "commands/s",
+    why="the target is that of waits that go on, in which there are none; one that ends after 20 s makes a call, as "
+    "with bare streams, whose script makes some more; workers say twice a minute that they are alive",
+)
 LONGEST_CALLS = Target(2500, "redis calls")
 LONGEST_BYTES = Target(4, "MiB beyond one message")
