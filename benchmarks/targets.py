@@ -56,7 +56,7 @@ STANDARD = {
 
 # (row of benchmarks/instructions.py, step) -> instructions over those of the base, commit 7b5461d. Its scripts make as
 # many redis calls as those that the targets were set for (7, 10 and 8 for one message, 34, 37 and 44 for ten of ten
-# groups); the mean of two counts, which differ by 1 % at most. They do not depend on the machine, but on how the server
+# groups); the mean of two counts, which differ by 2 % at most. They do not depend on the machine, but on how the server
 # was built: others have no base. `instructions.of_checkout` counts a checkout.
 FIFO = {
     ("FIFO, one by one", "send"): Target(0.9, "of the base", why=LUA),

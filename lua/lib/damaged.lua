@@ -172,6 +172,11 @@ function damaged.arrivals(base, is_fifo, group)
   return first_of(base, is_fifo and arrivals_fifo or arrivals, list)
 end
 
+-- The error reply of what pcall() caught. error() would hide its code behind another one.
+function damaged.caught(problem)
+  return type(problem) == "table" and problem or redis.error_reply(problem)
+end
+
 -- Put back messages that were taken from the head of a list (id and more, record, ...) and cannot be kept. Returns the
 -- error.
 function damaged.put_back(list, taken, refused)

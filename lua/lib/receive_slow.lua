@@ -513,7 +513,7 @@ return function(r)
   end
   settle(r)
   if problem and #r.messages == 0 then
-    error(problem, 0)
+    return require("lib.damaged").caught(problem)
   end
   if r.has_timeline then
     require("lib.timeline").hand_out(r.base, r.now_ms, r.messages, 3, acks)

@@ -158,7 +158,7 @@ return function()
   local is_done, reply = pcall(send, written)
   if not is_done then
     take_back(string.match(KEYS[1], ".*:"), written)
-    error(reply, 0)
+    return require("lib.damaged").caught(reply)
   end
   return reply
 end
