@@ -2,8 +2,8 @@
 
 redis-py connects, logs in, and knows what an error reply means. Between requests and socket it has several layers, and
 its sockets have timeouts, with which Python polls before each write and each read. A call that takes the server a few
-microseconds costs its client about a third less without both. So here the socket blocks, and the kernel knows the limit
-(SO_RCVTIMEO): one call sends, one waits and reads. A signal whose handler returns lets the limit begin anew.
+microseconds costs its client about a quarter less without both. So here the socket blocks, and the kernel knows the
+limit (SO_RCVTIMEO): one call sends, one waits and reads. A signal whose handler returns lets the limit begin anew.
 
 Connections with TLS, with RESP3, on which messages come between the replies, and those whose sockets belong to another
 library (gevent, eventlet) stay with redis-py.

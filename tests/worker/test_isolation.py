@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from rqsqs import Message, RetryPolicy
+from rqsqs import Message, Queue, RetryPolicy
 from rqsqs.worker import isolation
 from tests.worker.serving import App, is_empty, released, send, until
 
 SLOTS = 4
+
+
+def let_a_suspect_wait(app: App, handle: Callable[[Message], None], other: Queue, begun: list[Any]) -> None:
+    """A worker has begun "first" of the other queue, and the suspect of q waits for its end."""
+    serving = app.serve({"q": handle, "other": handle}, concurrency=SLOTS)
+    other.send("first")
+    until(lambda: begun == ["first"])
+    runtime = serving.worker._runtime
+    assert runtime is not None
+    until(lambda: runtime.scheduler.isolation.job is not None)
 
 
 def test_a_suspect_runs_when_nothing_else_does(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,12 +41,7 @@ def test_a_suspect_runs_when_nothing_else_does(app: App, monkeypatch: pytest.Mon
     q.send("suspect")
     assert len(q.receive(visibility_timeout=1)) == 1  # and its consumer dies
     with released(go):
-        serving = app.serve({"q": handle, "other": handle}, concurrency=SLOTS)
-        other.send("first")
-        until(lambda: begun == ["first"])
-        runtime = serving.worker._runtime
-        assert runtime is not None
-        until(lambda: runtime.scheduler.isolation.job is not None)
+        let_a_suspect_wait(app, handle, other, begun)
         other.send("second")
         until(lambda: other.counts().visible == 1)
         assert begun == ["first"]
@@ -58,12 +64,7 @@ def test_a_suspect_that_is_lost_keeps_nobody_waiting(app: App, monkeypatch: pyte
     q.send("suspect")
     assert len(q.receive(visibility_timeout=1)) == 1
     with released(go):
-        serving = app.serve({"q": handle, "other": handle}, concurrency=SLOTS)
-        other.send("first")
-        until(lambda: begun == ["first"])
-        runtime = serving.worker._runtime
-        assert runtime is not None
-        until(lambda: runtime.scheduler.isolation.job is not None)
+        let_a_suspect_wait(app, handle, other, begun)
         other.send("second")
         q.purge()
         until(lambda: begun == ["first", "second"], lambda: begun, 30)
