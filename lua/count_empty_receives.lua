@@ -7,7 +7,7 @@ KEYS   1 slot   STRING  the caller's call slot (lib/idempotency.lua)
        2 meta   HASH    queue attributes
        3 stats  HASH    lib/counting.lua
 ARGV   1 number  of the call; an "r" behind it: it is repeated
-       2 count   how many; may be negative
+       2 count   how many
 RETURN 1 done | 0 there is no such queue
 ERRORS -
 BOUND  5 calls, 1 KiB

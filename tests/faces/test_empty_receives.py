@@ -11,6 +11,7 @@ import pytest
 
 import rqsqs
 from rqsqs import aio, boto3
+from tests.proxy import Proxy
 
 
 @pytest.fixture
@@ -90,6 +91,31 @@ def test_a_receive_counts_once_however_many_partitions_it_asks(connection: rqsqs
     assert empty(queue) == 3
     queue.receive(wait=1)
     assert empty(queue) == 4
+
+
+def test_the_count_never_goes_back(server_url: str, prefix: str, connection: rqsqs.Connection) -> None:
+    """A call gets lost, and its repetition learns of another partition, where there are messages."""
+    queue = connection.create_queue("orders")
+    with Proxy(server_url) as proxy, rqsqs.connect(proxy.url, prefix=prefix) as other:
+        assert other.queue("orders").receive() == []
+        queue.configure(partitions=2)
+        while queue.metrics().visible < 20:
+            queue.send("a")
+        home = connection.transport.queue("orders").home
+        held = queue.receive(20)
+        while found := queue.receive(20):
+            held += found
+        away = [message for message in held if message._delivery.partition is not home]
+        for message in away:
+            message.release()
+        before = empty(queue)
+        proxy.is_silent = True
+        timer = threading.Timer(0.2, lambda: (setattr(proxy, "is_silent", False), proxy.cut()))
+        timer.start()
+        assert len(other.queue("orders").receive(20)) == len(away) > 0
+        timer.join()
+        assert other.statistics().repeated_calls == 1
+        assert empty(queue) >= before
 
 
 def test_receives_of_the_boto3_api_count(server_url: str, prefix: str, queue: rqsqs.Queue) -> None:

@@ -70,18 +70,21 @@ class Bookkeeper:
     def _call(self, queue: str, call: Callable[[], Any], tell: Callable[[Any], dict[str, int]], **most: int) -> Any:
         """Make a call and write what came of it; None if it failed."""
         self._write({"queue": queue, "most": most})
-        before = self._connection.statistics()
+        before = self._connection.statistics(), self._partitions(queue)
         try:
             answer = call()
         except RqsqsError as error:
             if is_refused(error):
                 self._write({"done": {}})
             return None
-        after = self._connection.statistics()
+        after = self._connection.statistics(), self._partitions(queue)
         done = {name: number for name, number in tell(answer).items() if number}
         got = [(m.message_id, m.receive_count, m.group) for m in answer] if "received" in most else []
         self._write({"done": done, "is_smooth": before == after, "got": got})
         return answer
+
+    def _partitions(self, queue: str) -> tuple[Any, ...]:
+        return self._connection.transport.queue(queue).partitions
 
     def _step(self) -> None:
         name = self._draw.choice([*CHAIN] * 5 + [*SWEPT] * 3 + [*OTHERS] * 2)

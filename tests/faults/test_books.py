@@ -25,7 +25,7 @@ from rqsqs.metrics import prometheus
 from rqsqs.metrics.exposition import TEXT
 from tests.clusters import Cluster, home_of, until
 from tests.faults import bookkeeper, sampler
-from tests.faults.bookkeeper import CHAIN, QUEUES, SWEPT
+from tests.faults.bookkeeper import CHAIN, FORGOTTEN_S, QUEUES, SWEPT
 from tests.faults.conftest import CONTEXT
 from tests.proxy import Proxy
 from tests.servers import Server
@@ -43,6 +43,10 @@ pytestmark = pytest.mark.timeout(300 + 4 * SECONDS)
 class Books:
     """What bookkeepers wrote: of each queue and number, how much it is at least and at most.
 
+    A receive whose call or answer got lost may have counted as empty once more or less than it was, and one that found
+    out about other partitions once more. If the answer came so late that what the first attempt received was visible
+    again, the last attempt received anew.
+
     Attributes:
         unsafe: times (from, to) of which anything may have been forgotten but what was sent.
     """
@@ -57,7 +61,10 @@ class Books:
                 if "done" in line:
                     assert begun is not None
                     is_safe = not any(begun["at"] < to and line["at"] > since for since, to in unsafe)
-                    self._add(begun["queue"], line["done"], line.get("is_smooth", True), is_safe)
+                    is_smooth = line.get("is_smooth", True)
+                    self._add(begun["queue"], line["done"], is_smooth, is_safe)
+                    if not is_smooth and "received" in begun["most"]:
+                        self._allow_lost(begun, line["at"] - begun["at"])
                     begun = None
                     continue
                 if begun is not None:
@@ -71,6 +78,12 @@ class Books:
         for name, number in done.items():
             if (is_safe or name == "sent") and (is_smooth or name != "empty_receives"):
                 self.least[queue][name] += number
+
+    def _allow_lost(self, begun: dict[str, Any], took_s: float) -> None:
+        self.least[begun["queue"]]["empty_receives"] -= 1
+        self.most[begun["queue"]]["empty_receives"] += 1
+        if took_s * SPEED >= FORGOTTEN_S:
+            self.most[begun["queue"]].update(begun["most"])
 
     def _interrupted(self, begun: dict[str, Any]) -> None:
         self.interrupted += 1

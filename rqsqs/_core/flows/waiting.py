@@ -120,7 +120,8 @@ class Polling:
         left: milliseconds until the waiting ends.
         again, limited: partitions to be asked again at once, and those with too many messages in flight.
         is_stale: the partitions of the queue have changed.
-        counted: how often the server counted this as an empty receive.
+        is_counted: the server counted this as an empty receive. If it finds messages all the same, in partitions of
+            which it learned by that answer, that stays so: a count never goes back.
     """
 
     def __init__(
@@ -136,7 +137,8 @@ class Polling:
         self.owed: dict[Partition, None] = {}
         self.blocked_on: tuple[Partition, ...] = ()
         self.looked_at = 0.0
-        self.calls = self.left = self.counted = 0
+        self.calls = self.left = 0
+        self.is_counted = False
         self.again: list[Partition] = []
         self.limited: list[Partition] = []
         self.is_stale = False
@@ -197,8 +199,8 @@ class Polling:
                         return got.messages
                 if not order:
                     yield from holding(found, self._leave())
-                    if self.counted != (not found):
-                        yield from holding(found, count_empty(q, (not found) - self.counted))
+                    if not (found or self.is_counted):
+                        yield from count_empty(q, 1)
                     return found
         except QueueDoesNotExist:
             if self.blocked_on or self.ends:
@@ -214,7 +216,7 @@ class Polling:
     def _is_whole(self, got: Received) -> bool:
         """Has the answer to the receive that was sent along messages, and leaves nothing else to be done?"""
         q, duties = self.q, len(self.duties) - (self.q.home in self.duties)  # that one is over with the messages
-        is_plain = not (got.missing_dlq or duties or self.counted or self.owed) and got.wake_at_ms != got.now_ms
+        is_plain = not (got.missing_dlq or duties or self.owed) and got.wake_at_ms != got.now_ms
         return is_plain and got.messages != [] and got.topology == q.topology and self.blocked_on == q.partitions
 
     def _look(self, order: tuple[Partition, ...]) -> Flow[list[Delivery]]:
@@ -232,7 +234,7 @@ class Polling:
                 if p is q.home:
                     self.looked_at = time.monotonic()
                 look = NOW if self.waiter and found else self.ends.get(p, self.wait)
-                is_last = p is order[-1] and not (found or self.again or self.is_stale)
+                is_last = p is order[-1] and not (found or self.again or self.is_stale or self.is_counted)
                 word = look if is_last or look == NOW else look + GOES_ON
                 got = yield from holding(found, at(q, p, self._question(p, look, word, len(found)), False))
             if got is None:  # no answer, but there are messages
@@ -252,7 +254,7 @@ class Polling:
             if not got.messages:
                 self._nothing_at(p, got, look)
                 is_over = got.wait_until_ms <= got.now_ms != got.wake_at_ms and not got.missing_dlq
-                self.counted += is_over and not word.endswith(GOES_ON)
+                self.is_counted |= is_over and not word.endswith(GOES_ON)
                 continue
             self.duties.pop(p, None)
             if len(found) >= self.count:
