@@ -11,7 +11,7 @@ from rqsqs._core import flows, portions
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.operation import Flow, Operation
 from rqsqs._core.sent import Outgoing, SentMessage
-from rqsqs.errors import ConnectionFailed, UsageError
+from rqsqs.errors import ConnectionFailed, ServerLoading, UsageError
 from rqsqs.limits import Limits
 from rqsqs.models import Durability
 
@@ -103,6 +103,27 @@ class Gathering:
                 safe = ticket.durability
             batch.append(ticket)
             waiting.popleft()
+
+    def fail_behind(self, batch: list[Any], outcomes: list[Any], behind: int) -> None:
+        """If the call with a batch has failed because no server answers, take along those who waited all that time. If
+        each batch tried in turn, the last callers would hear of a dead server after very many timeouts. As take().
+
+        Args:
+            outcomes: of the batch, one for each message; get those of the others.
+            behind: how many waited when the call began.
+        """
+        error = outcomes[0] if behind else None
+        if not isinstance(error, ConnectionFailed | ServerLoading) or any([other is not error for other in outcomes]):
+            return
+        text = f"the message was not sent, as a request before it failed: {error}"
+        for _ in range(min(behind, len(self.waiting))):
+            ticket = self.waiting[0]
+            if ticket.message is None:
+                self._flushes -= 1
+            else:
+                outcomes.append(type(error)(text))
+            batch.append(ticket)
+            self.waiting.popleft()
 
     def took(self, count: int, seconds: float) -> None:
         """A call with so many messages has ended."""

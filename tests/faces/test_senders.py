@@ -734,13 +734,16 @@ def test_an_asyncio_sender_closes_and_refuses(server: Server, prefix: str) -> No
 # Servers that die
 
 
+@pytest.mark.parametrize(("most", "untried"), [(100, 0), (2, 6)])  # the last ones do not wait for call after call
 @pytest.mark.parametrize("api", ["sync", "aio"])
-def test_a_server_that_dies_in_the_middle_is_an_answer_for_each_caller(api: str, prefix: str) -> None:
+def test_a_server_that_dies_in_the_middle_is_an_answer_for_each_caller(
+    api: str, most: int, untried: int, prefix: str
+) -> None:
     with Server("valkey") as server:
         results: list[Any]
         if api == "sync":
             with rqsqs.connect(server.url, prefix=prefix) as connection:
-                sender = connection.create_queue("q").sender()
+                sender = connection.create_queue("q").sender(max_batch=most)
                 senders = Senders(sender)
                 server.freeze()
                 senders.start("first", "first")
@@ -756,7 +759,7 @@ def test_a_server_that_dies_in_the_middle_is_an_answer_for_each_caller(api: str,
 
             async def main() -> list[Any]:
                 async with aio.connect(server.url, prefix=prefix) as connection:
-                    sender = (await connection.create_queue("q")).sender()
+                    sender = (await connection.create_queue("q")).sender(max_batch=most)
                     server.freeze()
                     tasks = [asyncio.create_task(sender.send(n)) for n in range(9)]
                     while len(sender._sending._gathering.waiting) < 8:
@@ -771,6 +774,7 @@ def test_a_server_that_dies_in_the_middle_is_an_answer_for_each_caller(api: str,
             results = asyncio.run(main())
         assert len(results) == 9
         assert {type(result) for result in results} == {rqsqs.ConnectionFailed}
+        assert [str(error).startswith("the message was not sent") for error in results].count(True) == untried
 
 
 @pytest.mark.parametrize("name", ["q", "q.fifo"])

@@ -9,7 +9,7 @@ import pytest
 from rqsqs._core.gathering import Gathering, Ticket, same_error
 from rqsqs._core.portions import BYTES
 from rqsqs._core.sent import Outgoing
-from rqsqs.errors import ConnectionFailed, MessageTooLarge, QueueDamaged
+from rqsqs.errors import ConnectionFailed, MessageTooLarge, QueueDamaged, ServerTimeout
 from rqsqs.models import Durability
 
 SAFE = Durability(replicas=1)
@@ -55,6 +55,28 @@ def test_messages_that_have_to_be_as_safe_go_out_together() -> None:
     assert taken(waiting) == tickets[:1]
     assert taken(waiting) == tickets[1:4]
     assert taken(waiting) == tickets[4:]
+
+
+def test_a_call_that_no_server_answers_fails_for_those_who_waited_all_the_time() -> None:
+    waiting = gathering([ticket(), ticket(), Ticket(None, None), ticket(), ticket()], most=1)
+    batch, error = taken(waiting), ServerTimeout("no answer", request_sent=True)
+    behind, came_later = list(waiting.waiting)[:-1], waiting.waiting[-1]
+    outcomes: list[Exception] = [error]
+    waiting.fail_behind(batch, outcomes, len(behind))
+    assert batch[1:] == behind
+    assert list(waiting.waiting) == [came_later]
+    assert waiting._flushes == 0
+    assert [type(other) for other in outcomes] == [ServerTimeout] * 3
+    assert not any(other.request_sent for other in outcomes[1:] if isinstance(other, ServerTimeout))
+
+
+@pytest.mark.parametrize("outcomes", [[ServerTimeout(""), MessageTooLarge("")], [MessageTooLarge("")], [SAFE], []])
+def test_what_fails_alone_leaves_those_who_wait_alone(outcomes: list[Exception]) -> None:
+    waiting = gathering([ticket(), ticket()])
+    batch: list[Ticket] = []
+    waiting.fail_behind(batch, list(outcomes), 2 if outcomes else 0)
+    assert batch == []
+    assert len(waiting.waiting) == 2
 
 
 def test_who_is_alone_does_not_wait() -> None:

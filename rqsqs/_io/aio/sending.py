@@ -112,10 +112,12 @@ class Sending:
                     if seconds := gathering.linger:
                         await self._company(seconds)
                 gathering.take(batch)
+                behind = len(gathering.waiting)
                 began = time.monotonic()
                 outcomes = await self._outcomes([caller for caller in batch if caller.message is not None])
                 if outcomes:
                     gathering.took(len(batch), time.monotonic() - began)
+                    gathering.fail_behind(batch, outcomes, behind)
                 _answer(batch, outcomes)
                 batch = []
                 if not gathering.waiting:

@@ -32,12 +32,13 @@ class Caller(Ticket):
         thread: which one.
         outcome: the SentMessage, or an error; None = not yet.
         batch: of a leader: those for whom it makes a call.
+        behind: of a leader: how many others wait already as its call begins.
         following: whom it wakes when it is awake itself: if all woke at once, they would only get in each other's way.
         lingers: it leads, and waits for more.
         signal: a lock that is released to wake it; one that makes a call at once needs none.
     """
 
-    __slots__ = ("batch", "following", "lingers", "outcome", "signal", "thread")
+    __slots__ = ("batch", "behind", "following", "lingers", "outcome", "signal", "thread")
 
     def __init__(self, message: Outgoing | None, durability: Durability | None, thread: int) -> None:
         self.message = message
@@ -45,6 +46,7 @@ class Caller(Ticket):
         self.thread = thread
         self.outcome: Any = None
         self.batch: list[Caller] = []
+        self.behind = 0
         self.following: Caller | None = None
         self.lingers = False
         self.signal: Any = None
@@ -165,6 +167,7 @@ class Sending:
         with self._lock:
             if outcomes:
                 gathering.took(count, time.monotonic() - began)
+                gathering.fail_behind(me.batch, outcomes, me.behind)
             self._finish(me, outcomes)
             self._pass_on()
 
@@ -174,6 +177,7 @@ class Sending:
             if me.thread == self._main:
                 gathering.discard(me)
                 me.batch = [me]
+                me.behind = len(gathering.waiting)
                 return
             seconds = gathering.linger
             me.lingers = seconds > 0
@@ -182,6 +186,7 @@ class Sending:
         with self._lock:
             me.lingers = False
             gathering.take(me.batch)
+            me.behind = len(gathering.waiting)
 
     def _outcomes(self, batch: Sequence[Caller]) -> list[Any]:
         """What became of each, in order; those without a message have none."""
