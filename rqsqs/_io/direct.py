@@ -3,7 +3,10 @@
 redis-py connects, logs in, and knows what an error reply means. Between requests and socket it has several layers, and
 its sockets have timeouts, with which Python polls before each write and each read. A call that takes the server a few
 microseconds costs its client about a quarter less without both. So here the socket blocks, and the kernel knows the
-limit (SO_RCVTIMEO): one call sends, one waits and reads. A signal whose handler returns lets the limit begin anew.
+limit (SO_RCVTIMEO): one call sends, one waits and reads.
+
+A signal whose handler returns lets the limit of the kernel begin anew, so a timer with a shorter interval would let a
+call wait for ever. If there is a handler for signals of timers, poll() keeps the limit instead.
 
 Connections with TLS, with RESP3, on which messages come between the replies, and those whose sockets belong to another
 library (gevent, eventlet) stay with redis-py.
@@ -12,8 +15,10 @@ library (gevent, eventlet) stay with redis-py.
 from __future__ import annotations
 
 import select
+import signal
 import socket
 import struct
+from _signal import getsignal  # type: ignore[import-not-found]  # that of signal takes 30 times as long
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +31,14 @@ from rqsqs._io.protocol import MORE
 SILENT = "the server did not answer in time"
 FULL = "the server did not take the request in time"
 HUNG_UP = "the server closed the connection"
+ALARM, PROFILE, DEFAULT = int(signal.SIGALRM), int(signal.SIGPROF), int(signal.SIG_DFL)
+LONGEST_MS = 2**31 - 1  # of poll()
+
+
+def has_timers() -> bool:
+    """May signals of timers come, again and again?"""
+    has: bool = getsignal(ALARM) != DEFAULT or getsignal(PROFILE) != DEFAULT
+    return has
 
 
 class Direct:
@@ -72,10 +85,15 @@ class Direct:
             self.is_sent = True
             return self.read_response(disable_decoding=True)
         try:
-            sent = sock.send(packed)
-            if sent < len(packed):
-                self._send_rest(packed, sent)
-            self.is_sent = True
+            if has_timers():
+                self._send_rest(packed, 0)
+                self.is_sent = True
+                self._await(select.POLLIN)
+            else:
+                sent = sock.send(packed)
+                if sent < len(packed):
+                    self._send_rest(packed, sent)
+                self.is_sent = True
             replies.feed(sock.recv(self._read_size))
         except BlockingIOError:
             raise rx.TimeoutError(SILENT if self.is_sent else FULL) from None
@@ -135,7 +153,24 @@ class Direct:
         """
         left = memoryview(packed)[sent:]
         while left:
-            left = left[self._sock.send(left) :]
+            flags = 0
+            if has_timers():
+                self._await(select.POLLOUT)
+                flags = socket.MSG_DONTWAIT
+            left = left[self._sock.send(left, flags) :]
+
+    def _await(self, event: int) -> None:
+        """Wait within the limit, also if signals come meanwhile.
+
+        Raises:
+            BlockingIOError: it is over.
+        """
+        connection: Any = self
+        seconds: float | None = connection.socket_timeout
+        poll = select.poll()
+        poll.register(self._sock, event)
+        if not poll.poll(None if seconds is None else min(seconds * 1000, LONGEST_MS)):
+            raise BlockingIOError
 
     def _rest_of(self, reply: Any) -> Any:
         """The reply, of which MORE may have to be read, or that refuses the request."""
@@ -151,6 +186,8 @@ class Direct:
     def _take_in(self) -> None:
         """Read what has come, or will come."""
         try:
+            if has_timers():
+                self._await(select.POLLIN)
             data = self._sock.recv(self._read_size)
         except BlockingIOError:
             raise rx.TimeoutError(SILENT) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import select
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 import redis.exceptions as rx
 from redis.connection import Connection
 
+from rqsqs._io import direct
 from rqsqs._io.connect_timeout import limited
 
 ERRORS = {rx.NoScriptError: "NOSCRIPT", rx.ReadOnlyError: "READONLY", rx.BusyLoadingError: "LOADING"}
@@ -20,9 +22,15 @@ LARGE = 8 << 20  # more than a socket takes at once
 
 
 @pytest.fixture
-def server() -> Iterator[socket.socket]:
+def listener() -> Iterator[socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener
+
+
+@pytest.fixture(params=["the kernel keeps the limit", "poll() keeps the limit"])
+def server(request: pytest.FixtureRequest, listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> socket.socket:
+    monkeypatch.setattr(direct, "has_timers", lambda: "poll" in request.param)  # pytest may have one
+    return listener
 
 
 @contextlib.contextmanager
@@ -118,6 +126,24 @@ def test_a_server_that_does_not_answer_in_time(server: socket.socket) -> None:
         with pytest.raises(rx.TimeoutError, match="did not take"):
             connection.ask(bytes(10 * LARGE))
         assert not connection.is_sent  # not all of it
+
+
+@pytest.mark.parametrize("request_size", [1, 10 * LARGE])
+def test_a_timer_does_not_let_the_limit_begin_anew(listener: socket.socket, request_size: int) -> None:
+    rung: list[int] = []
+    before = signal.signal(signal.SIGALRM, lambda number, frame: rung.append(number))
+    try:
+        with connected(listener, timeout=0.3) as (connection, theirs):
+            hang_up = threading.Timer(30, theirs.close)  # if it waits for ever
+            hang_up.start()
+            signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+            with pytest.raises(rx.TimeoutError):
+                connection.ask(bytes(request_size))
+            hang_up.cancel()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert rung
 
 
 def test_a_connection_without_a_limit_waits(server: socket.socket) -> None:
