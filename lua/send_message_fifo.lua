@@ -120,6 +120,7 @@ for i = 5, #argv, stride do
       end
       if is_repeated then -- the first attempt may arrive long after
         call("PEXPIRE", name, math.max(window_ms, KEPT_REPEATED_MS))
+        mine[name] = mine[name] or not duplicate_of -- then it did not arrive before
       end
     elseif window_ms > 0 and call("EXISTS", name) == 1 then
       duplicate_of = require("lib.deduplication").holder(base, name, nil, window_ms, now_us)

@@ -12,12 +12,14 @@ end
 
 -- An id is taken: the value of the message that holds it. nil if it holds it no more, as its window is over (by the
 -- clock of a test, or if its send was repeated, after which the key stays for an hour) or because the queue was purged
--- or created anew since; then the id belongs to `value`, if that is not nil. A call that comes again holds it still.
+-- or created anew since; then the id belongs to `value`, if that is not nil. A call that comes again holds it in any
+-- case: it was done.
 function deduplication.holder(base, name, value, window_ms, now_us)
   local first = redis.pcall("GET", name)
   first = type(first) == "string" and first -- else it is damaged, and overwritten
-  local is_own = first and value and string.sub(first, 17) == string.sub(value, 17)
-  if first and (is_own or ms(first) + window_ms > ms(now_us)) then
+  if first and value and string.sub(first, 17) == string.sub(value, 17) then
+    return first
+  elseif first and ms(first) + window_ms > ms(now_us) then
     local created_us, purged_us = unpack(redis.call("HMGET", base .. "meta", "created_us", "purged_us"))
     local stamp = string.sub(first, 1, 16)
     if stamp >= created_us and (not purged_us or stamp > purged_us) then

@@ -32,8 +32,8 @@ class Engine:
     def execute(self, operation: Any) -> Any:
         return self.transport.link.execute(operation)
 
-    def lost(self, operation: Operation) -> Lost:
-        return Lost(self.transport.link, operation)
+    def lost(self, operation: Operation, *, has_arrived: bool = True) -> Lost:
+        return Lost(self.transport.link, operation, has_arrived)
 
     def queue(self, name: str, dlq: str | None = None, max_receives: int = 1, **attributes: Any) -> QueueRef:
         """Create a queue."""

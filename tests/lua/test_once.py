@@ -11,7 +11,6 @@ from rqsqs._core import envelope, flows, ids, operations
 from rqsqs._core.operations import browse as browsing
 from rqsqs._core.operations import moves, queues
 from rqsqs._core.sent import Outgoing
-from rqsqs._io import protocol
 from rqsqs.errors import PurgeQueueInProgress
 from rqsqs.limits import AWS, NATIVE
 from tests.lua.conftest import Engine, policy
@@ -55,15 +54,22 @@ def test_a_send_is_stored_once(engine: Engine, name: str, bodies: list[str], opt
     assert c.visible + c.delayed == stored
 
 
+@pytest.mark.parametrize("is_purged", [False, True], ids=["deleted", "purged"])
 @pytest.mark.parametrize("options", SENDS, ids=str)
-def test_a_send_whose_message_is_gone_is_not_stored_again(engine: Engine, name: str, options: dict[str, Any]) -> None:
+def test_a_send_whose_message_is_gone_is_not_stored_again(
+    engine: Engine, name: str, options: dict[str, Any], is_purged: bool
+) -> None:
     q = engine.queue(name)
     lost = engine.lost(operations.send_messages(q.home, outgoing(name, "a", **options), NATIVE))
     engine.clock.advance_ms(6000)
-    engine.delete(q, *engine.receive(q))
+    if is_purged:
+        engine.run(flows.purge_queue(q, NATIVE))
+    else:
+        engine.delete(q, *engine.receive(q))
     assert lost.repeat()[0].message_id == lost.first()[0].message_id
     lost.arrive()
     assert engine.counts(q) == (0, 0, 0)
+    assert engine.run(flows.metrics(q)).sent == 1
 
 
 def test_a_duplicate_is_called_one_also_when_its_send_is_repeated(engine: Engine) -> None:
@@ -73,6 +79,18 @@ def test_a_duplicate_is_called_one_also_when_its_send_is_repeated(engine: Engine
     again = lost.repeat()[0]
     assert again.is_duplicate
     assert again.message_id == first.message_id
+
+
+@pytest.mark.parametrize("has_arrived", [True, False])
+def test_a_batch_with_an_id_twice_has_one_duplicate_also_when_it_is_repeated(engine: Engine, has_arrived: bool) -> None:
+    q = engine.queue("q.fifo")
+    batch = outgoing("q.fifo", "a", dedup_id="d") + outgoing("q.fifo", "b", dedup_id="d")
+    lost = engine.lost(operations.send_messages(q.home, batch, NATIVE), has_arrived=has_arrived)
+    assert [m.is_duplicate for m in lost.repeat()] == [False, True]
+    assert [m.is_duplicate for m in lost.repeat()] == [False, True]
+    lost.arrive()
+    metrics = engine.run(flows.metrics(q))
+    assert (metrics.sent, metrics.deduplicated) == (1, 1)
 
 
 def test_what_comes_next_in_a_slot_is_done(engine: Engine, name: str) -> None:
@@ -294,21 +312,9 @@ def test_an_error_is_no_answer(engine: Engine, name: str) -> None:
 
 def late(engine: Engine, operation: Any) -> Callable[[], Any]:
     """Only the repetition of a call arrives; what is returned lets the first attempt arrive, and gives its reply."""
-    link = engine.transport.link
-    slot = protocol.CallSlot()
-    first = protocol.pack(operation, link.router.is_cluster, slot)
-    link.execute(operation, slot)
-
-    def arrive() -> Any:
-        node = link.router.node(operation.keys[0])
-        line = node.calls.take()
-        assert line is not None
-        try:
-            return line.ask(first)
-        finally:
-            node.calls.give(line)
-
-    return arrive
+    lost = engine.lost(operation, has_arrived=False)
+    lost.repeat()
+    return lost.arrive
 
 
 def age(engine: Engine, ms: int) -> None:

@@ -55,13 +55,13 @@ def two_minutes_ago() -> TurnedClock:
 
 
 class Lost:
-    """A call whose answer is lost. The first attempt has arrived; repeat() is what the caller does next."""
+    """A call whose answer is lost, as its first attempt has arrived or not. repeat() is what the caller does next."""
 
-    def __init__(self, link: Link, operation: Operation) -> None:
+    def __init__(self, link: Link, operation: Operation, has_arrived: bool = True) -> None:
         self.link, self.operation = link, operation
         self.slot = protocol.CallSlot()
         self.packed = protocol.pack(operation, link.router.is_cluster, self.slot)
-        self.reply = self.arrive()
+        self.reply = self.arrive() if has_arrived else None
 
     def arrive(self) -> Any:
         """The first attempt arrives (again, as if it had been on its way all the time)."""
@@ -85,7 +85,8 @@ class Lost:
 
 
 class Lossy:
-    """A link that loses every fourth answer, and now and then lets a first attempt arrive after its repetition."""
+    """A link that loses every fourth answer, some of them with the call; and now and then lets a first attempt arrive
+    after its repetition."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -100,17 +101,14 @@ class Lossy:
         # To delete again what another consumer had is no failure any more when it is gone.
         if self._draw.random() < 0.75 or operation.script == "delete_message_fifo":
             return self._link.execute(operation)
+        is_receive = operation.script.startswith("receive")  # counts as empty when it arrives for the first time
         try:
-            lost = Lost(self._link, operation)
+            lost = Lost(self._link, operation, has_arrived=is_receive or self._draw.random() < 0.75)
         except redis.ResponseError:  # nothing was done
             return self._link.execute(operation)
         self.lost += 1
         answer = lost.repeat()
-        if (
-            scripts.get(operation.script).has_slot
-            and self._draw.random() < 0.25
-            and not operation.script.startswith("receive")
-        ):
+        if scripts.get(operation.script).has_slot and self._draw.random() < 0.25 and not is_receive:
             lost.arrive()
         return answer
 
