@@ -5,7 +5,7 @@ Before each call it writes what can come of it at most, afterwards what it was t
     {"queue": "work", "most": {"sent": 5}, "at": 12.5}
     {"done": {"sent": 4, "deduplicated": 1}, "at": 12.6}
 
-"got" is for those who look for the reason of a difference.
+"got" is what was received, "rescheduled" the id of a message that begins a new delivery cycle.
 
 A call without its second line was interrupted, or failed: perhaps all of it was done, perhaps nothing.
 """
@@ -67,9 +67,16 @@ class Bookkeeper:
     def _write(self, line: dict[str, Any]) -> None:
         os.write(self._log, json.dumps({**line, "at": time.time()}).encode() + b"\n")
 
-    def _call(self, queue: str, call: Callable[[], Any], tell: Callable[[Any], dict[str, int]], **most: int) -> Any:
+    def _call(
+        self,
+        queue: str,
+        call: Callable[[], Any],
+        tell: Callable[[Any], dict[str, int]],
+        rescheduled: str | None = None,
+        **most: int,
+    ) -> Any:
         """Make a call and write what came of it; None if it failed."""
-        self._write({"queue": queue, "most": most})
+        self._write({"queue": queue, "most": most, "rescheduled": rescheduled})
         before = self._connection.statistics(), self._partitions(queue)
         try:
             answer = call()
@@ -192,7 +199,7 @@ class Bookkeeper:
             self._call(queue.name, lambda: queue.cancel(one), lambda is_done: {"cancelled": int(is_done)}, cancelled=1)
         else:
             delay = self._draw.choice([0, 5, 60])
-            self._call(queue.name, lambda: queue.reschedule(one, delay=delay), lambda _: {})
+            self._call(queue.name, lambda: queue.reschedule(one, delay=delay), lambda _: {}, one.message_id)
 
     def _redrive(self, queue: rqsqs.Queue) -> None:
         other = "other.fifo" if queue.is_fifo else "other"

@@ -55,9 +55,11 @@ class Books:
         self.least: dict[str, Counter[str]] = {name: Counter() for name in QUEUES}
         self.most: dict[str, Counter[str]] = {name: Counter() for name in QUEUES}
         self.interrupted = 0
-        for file in files:
+        books = [[json.loads(line) for line in whole_lines(file)] for file in files]
+        self.rescheduled = {line["rescheduled"] for lines in books for line in lines if line.get("rescheduled")}
+        for lines in books:
             begun: dict[str, Any] | None = None
-            for line in map(json.loads, whole_lines(file)):
+            for line in lines:
                 if "done" in line:
                     assert begun is not None
                     is_safe = not any(begun["at"] < to and line["at"] > since for since, to in unsafe)
@@ -65,6 +67,7 @@ class Books:
                     self._add(begun["queue"], line["done"], is_smooth, is_safe)
                     if not is_smooth and "received" in begun["most"]:
                         self._allow_lost(begun, line["at"] - begun["at"])
+                    self._allow_rescheduled(begun["queue"], line.get("got", []))
                     begun = None
                     continue
                 if begun is not None:
@@ -84,6 +87,13 @@ class Books:
         self.most[begun["queue"]]["empty_receives"] += 1
         if took_s * SPEED >= FORGOTTEN_S:
             self.most[begun["queue"]].update(begun["most"])
+
+    def _allow_rescheduled(self, queue: str, got: list[Any]) -> None:
+        """Their receive counts go on, while metrics count from the delivery cycle's begin."""
+        for message_id, number, _ in got:
+            if message_id in self.rescheduled:
+                self.least[queue][f"receive_{min(number, 4)}"] -= 1
+                self.most[queue].update({f"receive_{n}": 1 for n in range(1, min(number, 4))})
 
     def _interrupted(self, begun: dict[str, Any]) -> None:
         self.interrupted += 1
