@@ -21,6 +21,7 @@ from rqsqs.models import Durability, DurabilityResult
 BROKEN = (rx.ConnectionError, rx.TimeoutError, rx.InvalidResponse, OSError)
 # What a call for several threads may raise; anything else was raised from outside in the thread that made it.
 ERRORS = (errors.RequestError, errors.ServerError, errors.EmbeddedServerUnavailable, errors.UsageError)
+SOCKETS = {"rqsqs", "redis", "socket", "ssl"}  # whose code raises the errors of connections
 LARGE_ANSWER = 8192  # bytes that a slot need not keep once the caller has them
 FIRST_NUMBER, LAST_NUMBER = -9_999_999, -1_000_000  # of the calls in a slot: 8 characters, and no names of messages
 CLOSED = "the connection was closed"
@@ -40,6 +41,17 @@ class NoAnswer(rx.TimeoutError):
 
 class BrokenOff(rx.ConnectionError):
     """A wait ends because the server does not answer, or is no longer a master."""
+
+
+def is_from_outside(error: Exception) -> bool:
+    """Was it raised by a signal handler? The usual time limit by SIGALRM raises TimeoutError, as sockets do; it must
+    end the call."""
+    if not isinstance(error, TimeoutError) or error.errno is not None:
+        return False
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0] not in SOCKETS
 
 
 class CallSlot:

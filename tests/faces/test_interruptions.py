@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import sys
+import threading
 from contextlib import ExitStack
 from typing import Any
 
@@ -189,6 +190,41 @@ def test_calls_that_a_signal_handler_breaks_off_lose_and_mix_up_nothing(
         assert len(node.durable._own) == len(node.durable._idle) <= tuning.DURABLE
         for _ in range(tuning.DURABLE + 1):  # none of its connections is taken for ever
             other.send("", durability=SAFE)
+
+
+@pytest.mark.parametrize("shared", ["", "OWN", "BLOCKING"])  # a connection of one's own, a pipe, a hub
+@pytest.mark.parametrize("method", ["send", "receive"])
+def test_a_time_limit_that_raises_a_timeout_error_ends_a_call(
+    prefix: str, monkeypatch: pytest.MonkeyPatch, method: str, shared: str
+) -> None:
+    if shared:
+        monkeypatch.setattr(tuning, shared, 0)
+
+    def limit(*_: object) -> None:
+        raise TimeoutError("that of the user")
+
+    before = signal.getsignal(signal.SIGALRM)
+    with Server("valkey") as server, rqsqs.connect(server.url, prefix=prefix, socket_timeout=60) as connection:
+        queue = connection.create_queue("q")
+        with contextlib.suppress(rqsqs.RqsqsError):
+            queue.counts()
+        thaw = threading.Timer(20, server.thaw)  # then a call that goes on returns
+        try:
+            signal.signal(signal.SIGALRM, limit)
+            if method == "send":
+                server.freeze()
+                thaw.start()
+            signal.setitimer(signal.ITIMER_REAL, 0.5)
+            with pytest.raises(TimeoutError, match="that of the user"):
+                queue.send("x") if method == "send" else queue.receive(wait=20)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+            thaw.cancel()
+            server.thaw()
+        queue.purge()
+        queue.send("y")
+        assert [message.body for message in queue.receive()] == ["y"]
 
 
 def test_a_connection_that_was_given_back_is_not_hung_up_by_whoever_is_interrupted_then(

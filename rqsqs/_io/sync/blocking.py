@@ -81,11 +81,11 @@ class BlockingWait:
                 one = blocked.pop()
                 one.node.blocking.discard(one.channel)
                 one.node.calls.give(one.channel)
-        except (rx.ResponseError, *protocol.BROKEN) as e:
+        except BaseException as e:
+            if not isinstance(e, (rx.ResponseError, *protocol.BROKEN)) or protocol.is_from_outside(e):
+                self._give_up()
+                raise
             outcome = e
-        except BaseException:
-            self._give_up()
-            raise
         finally:
             for one in blocked:
                 one.node.blocking.discard(one.channel)

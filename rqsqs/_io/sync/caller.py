@@ -115,6 +115,8 @@ class Caller:
             except protocol.BROKEN as e:
                 if channel is not None:
                     channel.pool.lose(channel, e)
+                if protocol.is_from_outside(e):
+                    raise
                 attempts = attempts or Attempts(self, operation)
                 lost = channel.slot if channel is not None and channel.is_sent else None
                 pause = attempts.after(e, None if node is None else node.where, lost)

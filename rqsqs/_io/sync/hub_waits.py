@@ -65,17 +65,16 @@ class HubWaits:
                 hub.leave(listener)
             if listener.is_receiving and not listener.is_done:  # it had a token before it left
                 told.acquire(timeout=tuning.GRACE_S)
-        except protocol.BROKEN as e:
+        except BaseException as e:
+            is_broken = isinstance(e, protocol.BROKEN) and not protocol.is_from_outside(e)
             with self._guard:
-                listener.finish(e)
-        except BaseException:
-            with self._guard:
-                is_late = not listener.finish(None)
-            if is_late and listener.is_receiving:
-                self._give_back(listener, listener.outcome)
-            elif is_late and isinstance(listener.outcome, str):
-                caller.wake([listener.outcome])
-            raise
+                is_late = not listener.finish(e if is_broken else None)
+            if not is_broken:
+                if is_late and listener.is_receiving:
+                    self._give_back(listener, listener.outcome)
+                elif is_late and isinstance(listener.outcome, str):
+                    caller.wake([listener.outcome])
+                raise
         finally:
             waiters.listener = None
             for hub, _ in hubs:
