@@ -43,9 +43,9 @@ local slot, meta, ready, store, inflight, wakeups = keys[1], keys[2], keys[3], k
 local number, count, how, wait = argv[1], argv[3], argv[4], argv[5]
 local is_repeated, SLOT_MS = #number > 8, "120000" -- lib/idempotency.lua
 local SHORTEST_RETENTION_MS = 1000
-local visibility_ms, flight_limit, acks, is_ahead, checks = "", "", false, false, false
+local visibility_ms, flight_limit, acks, is_ahead, checks, slots = "", "", false, false, false, ""
 if how ~= "" then
-  local deletes, slots, check
+  local deletes, check
   visibility_ms, flight_limit, deletes, slots, check = string.match(how, "^(%d*)/(%d*)/(1?)(%+?%d*)(c?)$")
   acks, is_ahead, checks = deletes ~= "", slots ~= "", check ~= ""
 end
@@ -102,8 +102,19 @@ end
 -- All calls that are not common take one other path: at once, or with what they took from the list.
 local is_limited = flight_limit ~= "" and call("ZCARD", inflight) >= tonumber(flight_limit)
   and call("ZCOUNT", inflight, now .. "999", "+inf") >= tonumber(flight_limit)
-local is_common = not (is_limited or fair or paused or delays or large or unsorted or timeline)
+local is_common = not (is_limited or paused or delays or large or unsorted or timeline)
   and call("ZCOUNT", inflight, "-inf", now .. "999") == 0 -- else something became visible (lib/score.lua)
+if fair and is_common then
+  reply = not (is_repeated or acks) and require("lib.receive_fair")({
+    slot = slot, number = number, meta = meta, base = string.sub(meta, 1, -5), topology = topology, now = now,
+    now_ms = now_ms, visible_ms = visible_ms, retention_ms = (retention or string.sub(quick, 11, 20)) * 1000,
+    count = is_ahead and math.min(slots, count) or tonumber(count), wait = wait,
+  })
+  if reply then
+    return refused and require("lib.replay").with_refused(reply, refused) or reply
+  end
+  is_common = false
+end
 local messages = is_common and (call("LPOP", ready, count == "1" and "2" or 2 * count) or {}) or nil
 local size = messages and #messages or 0
 local head, tail = size > 0 and messages[1], size > 2 and messages[size - 1] -- before their keys become members
