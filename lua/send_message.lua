@@ -14,7 +14,7 @@ ARGV   1 max_size  the largest message of this call, bytes
                    could not use damaged ones
        3... tail, record [, due, group, dedup_id, window_ms]
             due "" = the queue's DelaySeconds, "+ms" = delay, "@ms" = absolute time
-RETURN now_us when every message went straight to `ready`, with the topology behind it (in one string) in the home of
+RETURN now_us when every message is visible at once, with the topology behind it (in one string) in the home of
        several partitions; else {now_us, topology, outcome ...}: topology changes when the queue's partitions do;
        outcome "" = stored, "!TOKEN" = not for this partition (as send_message_fifo.lua), else the id of the message it
        duplicates
@@ -28,10 +28,18 @@ local SLOT_MS, ZERO = "120000", 48 -- lib/idempotency.lua; the byte "0"
 local DEFAULT_LIMIT = "1048576"
 
 -- Common are messages that are visible at once, without group and deduplication, to a plain queue (lib/settings.lua).
-local size_limit = call("HGET", meta, "plain")
+local size_limit, stride, fair = call("HGET", meta, "plain"), 2, nil
 local given_us = how == "" and how or string.match(how, "^(%d*)/2/$")
 if not size_limit or not given_us then
-  return require("lib.idempotency").run(require("lib.send_slow"), tail .. string.match(how, "r?$"))
+  fair = not size_limit and call("HGET", meta, "sends") -- also with groups, to a fair queue
+  given_us, stride = string.match(how == "" and "/2/" or how, "^(%d*)/([26])/$")
+  for i = 5, stride == "6" and #argv or 0, 6 do
+    fair = fair and argv[i] == "" and argv[i + 2] == "" and fair -- neither due time nor deduplication id
+  end
+  if not fair or not given_us then
+    return require("lib.idempotency").run(require("lib.send_slow"), tail .. string.match(how, "r?$"))
+  end
+  size_limit, stride = fair, tonumber(stride)
 end
 local limit, topology, counts_bytes = size_limit, "", false
 if size_limit ~= DEFAULT_LIMIT and string.byte(size_limit) < ZERO then -- it counts bytes, or has further partitions
@@ -50,7 +58,13 @@ local known = call("SET", slot, key, "PX", SLOT_MS, "GET") -- of the same length
 if known and #known ~= #key and string.sub(known, -8) == tail then -- its repetition came first
   return require("lib.idempotency").again(slot, tail, string.sub(known, 1, -9))
 end
-if #argv == 4 then
+if fair then
+  local refused = require("lib.send_fair")(string.sub(meta, 1, -5), now_us, stride)
+  if refused then
+    call("DEL", slot) -- an error is no answer
+    return refused
+  end
+elseif #argv == 4 then
   call("RPUSH", ready, key, argv[4])
 else
   local messages = {unpack(argv, 3)}
@@ -61,7 +75,7 @@ else
 end
 if counts_bytes then
   local bytes = 0
-  for i = 4, #argv, 2 do
+  for i = 4, #argv, stride do
     bytes = bytes + #argv[i]
   end
   local text = bytes < 1e8 and bytes or string.format("%d", bytes) -- larger numbers may become "1e+8"

@@ -41,7 +41,7 @@ local possible = {DelaySeconds = 9, ReceiveMessageWaitTimeSeconds = 9, Deduplica
 -- Values of other forms.
 local forms = {
   {"plain", "^%+?/?[%d:]* ?%d+$", "a whole number, and + or / with a topology in front of it"},
-  {"sends", "^c?g?%d+$", "a whole number, and c or g in front of it"},
+  {"sends", "^c?g?%+?/?[%d:]* ?%d+$", "a whole number, and c or g or what `plain` has in front of it"},
   {"quick", "^" .. string.rep("[ %d]", 20) .. "[%d:]*f?$", "two whole numbers in ten characters each, and a topology"},
   {"partition", "^%d+/%d+/?%d*$", "NUMBER/COUNT or NUMBER/COUNT/BEFORE"},
   {"partition_state", "^%d+/?%d*$", "COUNT or COUNT/BEFORE"},

@@ -8,7 +8,8 @@ derive or keep:
                      timeline, with or without these
   plain              MaximumMessageSize, while a send without options needs to know nothing else but what is in front of
                      it: "+" = it counts its bytes (Metrics = full), "/TOPOLOGY" = it tells that; and a blank
-  sends              FIFO: the same for all sends; "c" in front = ContentBasedDeduplication, "g" = by message group
+  sends              the same for a fair queue none of whose groups is paused, and for sends with a group; FIFO: for all
+                     sends; "c" in front = ContentBasedDeduplication, "g" = by message group
   quick              VisibilityTimeout and MessageRetentionPeriod, in ten characters each, topology, and "f" if
                      it is fair, while a receive needs to know nothing else
   delays             some message is delayed, or was until a while ago
@@ -69,14 +70,21 @@ function settings.mark(base)
   end
   if string.find(base, "%.fifo:$") then
     mark_sends(meta, size, not (delay or window or partition or timeline or paused_groups))
-  elseif size and not (delay or fair or timeline) then
+  elseif size and not (delay or timeline) then
     local is_home = string.sub(partition or "", 1, 2) == "0/" -- from its replies senders learn of other partitions
     local flags = (metrics == "full" and "+" or "") .. (is_home and "/" .. (topology or "") or "")
-    if #size <= 10 and not string.find(size, "%D") then -- else it is damaged, and sends know what it was
-      redis.call("HSET", meta, "plain", flags == "" and size or flags .. " " .. size)
+    local field, other_field = "plain", "sends"
+    if fair then
+      field, other_field = other_field, field
+    end
+    redis.call("HDEL", meta, other_field)
+    if fair and paused_groups then
+      redis.call("HDEL", meta, field)
+    elseif #size <= 10 and not string.find(size, "%D") then -- else it is damaged, and sends know what it was
+      redis.call("HSET", meta, field, flags == "" and size or flags .. " " .. size)
     end
   else
-    redis.call("HDEL", meta, "plain")
+    redis.call("HDEL", meta, "plain", "sends")
   end
   local times = not (timeline or other) and visibility and retention and string.format("%10s%10s", visibility,
     retention)
