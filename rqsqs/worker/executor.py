@@ -8,7 +8,6 @@ for them as well.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import contextvars
 import functools
@@ -56,8 +55,7 @@ class Executor:
         self._watching = RestartingThread("rqsqs-watch", self._watch)
         self._is_watched = False
         self._watch_wanted = threading.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._on_loop: set[Job] = set()  # run by tasks, or about to be, not concluded yet
+        self._on_loop: set[Job] = set()  # run by tasks, which they keep alive, or about to be, not concluded yet
         self._ended: deque[Job] = deque()  # those of them that have ended
         self._taken: deque[Job] = deque()  # ended, not concluded yet: the watch took them from threads
         self.is_stopping = False  # no new jobs come
@@ -66,7 +64,8 @@ class Executor:
     # Life
 
     def begin(self) -> None:
-        """Let a thread for each queue look for work."""
+        """Let a thread for each queue look for work. To be called on the event loop."""
+        self._loop_thread = threading.get_ident()
         self._watching.start()
         for _ in self._scheduler.queues:
             with self._lock:
@@ -74,8 +73,9 @@ class Executor:
 
     def cancel_tasks(self) -> None:
         """Those that still run have lost their messages."""
-        for task in self._tasks:
-            task.cancel()
+        for job in self._on_loop.copy():  # threads add to it
+            if job.task is not None:
+                job.task.cancel()
 
     def close(self) -> None:
         """Threads end when they find nothing to do."""
@@ -165,7 +165,8 @@ class Executor:
             or (queue.seconds > HELP_S and self._scheduler.has_calls())
         ):
             self.wake()
-        self._want_watch()
+        if not self._is_watched:
+            self._want_watch()
 
     def _run_jobs(self, work: ThreadWork) -> None:
         jobs, done = work.jobs, work.done
@@ -338,14 +339,13 @@ class Executor:
         self._scheduler.start(queue, jobs)
         if queue.handler.is_coroutine:
             self._on_loop.update(jobs)
-            self._host.soon(self._start_tasks, jobs)
+            is_on_loop = threading.get_ident() == self._loop_thread  # then it is awake: a call from outside wakes it
+            (self._host.loop.call_soon if is_on_loop else self._host.soon)(self._start_tasks, jobs)
             self._want_watch()
 
     def _start_tasks(self, jobs: list[Job]) -> None:
         for job in jobs:
-            job.task = task = self._host.loop.create_task(self._run(job))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            job.task = self._host.loop.create_task(self._run(job))
 
     async def _run(self, job: Job) -> None:
         try:

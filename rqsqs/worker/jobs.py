@@ -307,11 +307,13 @@ class Job:
         errors: Errors
         clock: Any = None
         try:
+            begin = self._call if telemetry.current is None else self._begin
             if handler.timeout is None:
-                errors = handler.errors_of(self.deliveries, await self._begin())
+                result = await begin()
             else:
                 async with asyncio.timeout(handler.timeout) as clock:
-                    errors = handler.errors_of(self.deliveries, await self._begin())
+                    result = await begin()
+            errors = DONE if result is None else handler.errors_of(self.deliveries, result)
         except BaseException as e:
             if self.host.is_forked:
                 leave(e)
