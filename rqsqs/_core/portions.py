@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -14,6 +15,7 @@ BESIDE = 50  # messages of a FIFO queue that are deleted in the call that receiv
 SPECIAL = 250  # messages of a standard queue in one call, where each takes several steps
 RELEASED = 75  # messages of a standard queue in one call, which go back to their places in it
 PLAIN = 1000  # messages of a standard queue in one call, where all take one step together
+RECORD = operator.attrgetter("record")
 CUT_BYTES = BYTES // 2  # bytes that a receive hands out at least, before it stops because of its size
 
 
@@ -39,4 +41,4 @@ def portions(items: Sequence[T], count: int, size: Callable[[T], int] | None = N
 
 def is_cut(received: Sequence[Delivery]) -> bool:
     """May there be more where one call received these?"""
-    return len(received) >= ORDERED or sum([len(d.record) for d in received]) >= CUT_BYTES
+    return len(received) >= ORDERED or sum(map(len, map(RECORD, received))) >= CUT_BYTES

@@ -85,7 +85,7 @@ class Fetcher:
             queue.fetched_at = time.monotonic()
             if error is None:
                 queue.errors = queue.rests = 0
-                queue.is_full = len(got) >= asked or not queue.is_open or any([d.is_suspect for d in got[:1]])
+                queue.is_full = len(got) >= asked or not queue.is_open or (bool(got) and got[0].is_suspect)
                 if not queue.is_backlogged:
                     self.scheduler.forget_idleness(queue)
                 if finished:

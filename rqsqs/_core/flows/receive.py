@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import operator
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -38,6 +39,7 @@ from rqsqs.limits import Limits
 from rqsqs.models import Durability, DurabilityResult, FailedEntry
 
 log = logging.getLogger("rqsqs.damage")
+ENVELOPE = operator.attrgetter("_envelope")
 STAY = 8  # one call in this many goes to another partition than the last one
 MOST_BESIDE = portions.SPECIAL, portions.BESIDE  # messages that a receive deletes: of standard queues, of FIFO queues
 
@@ -344,7 +346,7 @@ def _completed(q: QueueRef, spec: ReceiveSpec, received: list[Delivery]) -> Flow
                 got = yield from holding(received, _look_once_more(p, spec, len(received)))
                 last = got.messages if got is not None else []
                 received += last
-    if _may_be_newer(received):
+    if None in map(ENVELOPE, received) and _may_be_newer(received):  # one that was read already is not
         yield from _stop_at_newer(q, spec, received)
     return received
 
