@@ -15,6 +15,8 @@ import redis
 
 import rqsqs
 from rqsqs import aio
+from rqsqs._io import tuning
+from rqsqs._io.sync.servers import Node
 from rqsqs._settings import durability as durability_of
 from rqsqs.worker import Worker
 from tests.clusters import until
@@ -506,3 +508,40 @@ def test_a_worker_waits_for_its_deletes_a_batch_at_a_time(
         assert 1 <= waits() - before < count / 4
         told = [r.getMessage() for r in caplog.records]
         assert any("q: the messages are deleted, but within" in text for text in told) is is_warned, told
+
+
+def test_a_silent_server_is_told_to_all_who_wait_for_a_connection(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, opened = 12, [0]
+    errors: list[Exception] = []
+    monkeypatch.setattr(tuning, "DURABLE", 1)
+    real = Node._connect
+
+    def connect(node: Node, *args: Any, **options: Any) -> Any:
+        opened[0] += 1
+        return real(node, *args, **options)
+
+    monkeypatch.setattr(Node, "_connect", connect)
+    with Server("valkey") as server, rqsqs.connect(server.url, prefix=prefix, socket_timeout=0.5) as connection:
+        queue = connection.create_queue("q")
+        safe = rqsqs.Durability(aof=True, timeout=0.1, required=False)
+        queue.send("first", durability=safe)
+
+        def send() -> None:
+            try:
+                queue.send("x", durability=safe)
+            except rqsqs.ServerTimeout as e:
+                errors.append(e)
+
+        opened[0] = 0
+        server.freeze()
+        try:
+            senders = [threading.Thread(target=send, daemon=True) for _ in range(threads)]
+            for thread in senders:
+                thread.start()
+            for thread in senders:
+                thread.join(60)
+        finally:
+            server.thaw()
+        assert len(errors) == threads
+        assert opened[0] < 2 * threads
+        assert queue.send("y", durability=safe).durability is not None

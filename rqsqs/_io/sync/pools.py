@@ -172,18 +172,29 @@ class Pool:
 
 
 class PatientPool(Pool):
-    """A pool whose callers wait until a connection is free."""
+    """A pool whose callers wait until a connection is free, or one cannot be opened in time: if each tried in turn, the
+    last ones would hear of a silent server after very many timeouts."""
 
     def __init__(self, open: Callable[[float | None], Any], most: int, lost: Callable[[], None]) -> None:
         super().__init__(open, most, lost)
         self._returned = threading.Condition()
+        self._silent_at, self._silence = 0.0, rx.TimeoutError()  # when one was not opened in time, and the error
 
     def take(self, beyond: bool = False, until: float | None = None) -> PooledConnection:
         """A connection, as soon as one is free."""
-        while (channel := super().take(beyond, until)) is None:
+        since = time.monotonic()
+        while True:
+            try:
+                channel = super().take(beyond, until)
+            except rx.TimeoutError as e:
+                self._silence, self._silent_at = type(e)(*e.args), time.monotonic()
+                raise
+            if channel is not None:
+                return channel
             with self._returned:  # one that is returned without a notice is found after this
                 self._returned.wait(tuning.RETURN_S)
-        return channel
+            if self._silent_at > since:
+                raise type(self._silence)(*self._silence.args)
 
     def give(self, channel: PooledConnection) -> None:
         super().give(channel)
