@@ -10,7 +10,7 @@ import pytest
 from tests.faces.test_own_calls import ROUTING, SinceWoken
 from tests.worker.serving import App, is_empty, send, until
 
-MOST = 45 + ROUTING
+MOST = 46 + ROUTING
 
 
 @pytest.mark.parametrize("batch", [0, 10])
