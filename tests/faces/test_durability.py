@@ -16,6 +16,7 @@ import redis
 import rqsqs
 from rqsqs import aio
 from rqsqs._io import tuning
+from rqsqs._io.aio.servers import Node as AsyncNode
 from rqsqs._io.sync.servers import Node
 from rqsqs._settings import durability as durability_of
 from rqsqs.worker import Worker
@@ -545,3 +546,36 @@ def test_a_silent_server_is_told_to_all_who_wait_for_a_connection(prefix: str, m
         assert len(errors) == threads
         assert opened[0] < 2 * threads
         assert queue.send("y", durability=safe).durability is not None
+
+
+def test_a_silent_server_is_told_to_all_tasks_that_wait(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks, opened = 12, [0]
+    monkeypatch.setattr(tuning, "DURABLE", 1)
+    real = AsyncNode._connect
+
+    async def connect(node: AsyncNode, *args: Any, **options: Any) -> Any:
+        opened[0] += 1
+        return await real(node, *args, **options)
+
+    monkeypatch.setattr(AsyncNode, "_connect", connect)
+
+    async def send_all(server: Server) -> list[Any]:
+        async with aio.connect(server.url, prefix=prefix, socket_timeout=0.5) as connection:
+            queue = await connection.create_queue("q")
+            safe = rqsqs.Durability(aof=True, timeout=0.1, required=False)
+            await queue.send("first", durability=safe)
+            opened[0] = 0
+            server.freeze()
+            try:
+                sends = [asyncio.create_task(queue.send("x", durability=safe)) for _ in range(tasks)]
+                answers = await asyncio.wait_for(asyncio.gather(*sends, return_exceptions=True), 60)
+            finally:
+                server.thaw()
+            assert (await queue.send("y", durability=safe)).durability is not None
+            return answers
+
+    with Server("valkey") as server:
+        answers = asyncio.run(send_all(server))
+    assert len(answers) == tasks
+    assert all(isinstance(answer, rqsqs.ServerTimeout | rqsqs.ConnectionFailed) for answer in answers)
+    assert opened[0] < 2 * tasks

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
@@ -93,8 +94,9 @@ class Caller:
             try:
                 node = router.only or await router.node(operation.keys[0])
                 if operation.durability is not None:  # waits on its connection, and so not on that of all
+                    since = time.monotonic()
                     async with node.durable:
-                        connection, number = await node.rested()
+                        connection, number = await node.rested(since)
                         slot = self.slots.take()
                         if attempts is None:
                             packed = protocol.pack(operation, router.is_cluster, slot)

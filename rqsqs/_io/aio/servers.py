@@ -39,6 +39,8 @@ class Node(KnownServer):
         self._opening = asyncio.Lock()
         self._opening_error: Exception | None = None  # of the last one that failed
         self.durable = asyncio.Semaphore(tuning.DURABLE)
+        self._silence: Exception = rx.TimeoutError()
+        self._silent_at = 0.0  # when it was told: a connection was not opened in time
         self._resting: list[tuple[Any, int]] = []
         self.blocking = 0
         self.is_hub_refused = False
@@ -112,14 +114,28 @@ class Node(KnownServer):
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
-    async def rested(self) -> tuple[Any, int]:
-        """A connection for blocking and its CLIENT ID."""
+    async def rested(self, since: float = math.inf) -> tuple[Any, int]:
+        """A connection for blocking and its CLIENT ID.
+
+        Args:
+            since: when the caller began to wait for its turn (time.monotonic()): if one could not be opened in time
+                since then, that is the answer. If each tried in turn, the last ones would hear of a silent server after
+                very many timeouts.
+        """
+        if self._silent_at > since:
+            raise type(self._silence)(*self._silence.args)
         while self._resting:
             connection, number = self._resting.pop()
             if connection.is_connected and not connection._reader.at_eof():
                 return connection, number
             await connection.disconnect(nowait=True)
-        connection = await self._connect()
+        try:
+            return await self._with_id(await self._connect())
+        except (TimeoutError, rx.TimeoutError) as e:
+            self._silence, self._silent_at = e, time.monotonic()
+            raise
+
+    async def _with_id(self, connection: Any) -> tuple[Any, int]:
         try:
             async with asyncio.timeout(self.timeout):
                 await connection.send_command("CLIENT", "ID")
