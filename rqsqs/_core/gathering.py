@@ -112,7 +112,7 @@ class Gathering:
             outcomes: of the batch, one for each message; get those of the others.
             behind: how many waited when the call began.
         """
-        error = outcomes[0] if behind else None
+        error = outcomes[0] if outcomes else None
         if not isinstance(error, ConnectionFailed | ServerLoading) or any([other is not error for other in outcomes]):
             return
         text = f"the message was not sent, as a request before it failed: {error}"

@@ -85,7 +85,7 @@ class Direct:
             self.is_sent = True
             return self.read_response(disable_decoding=True)
         try:
-            if has_timers():
+            if getsignal(ALARM) != DEFAULT or getsignal(PROFILE) != DEFAULT:  # has_timers(), without a frame
                 self._send_rest(packed, 0)
                 self.is_sent = True
                 self._await(select.POLLIN)
@@ -136,7 +136,7 @@ class Direct:
             return True
         if not self._readable.poll(timeout * 1000):
             return False
-        self._take_in()
+        self._take_in(is_there=True)
         return True
 
     def disconnect(self, *args: Any) -> None:
@@ -183,10 +183,10 @@ class Direct:
             raise reply
         return reply
 
-    def _take_in(self) -> None:
+    def _take_in(self, is_there: bool = False) -> None:
         """Read what has come, or will come."""
         try:
-            if has_timers():
+            if not is_there and has_timers():
                 self._await(select.POLLIN)
             data = self._sock.recv(self._read_size)
         except BlockingIOError:

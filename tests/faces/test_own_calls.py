@@ -21,6 +21,7 @@ from rqsqs import aio
 from rqsqs._io import tuning
 from tests.clusters import ALL_ON_CLUSTER, until
 
+pytestmark = pytest.mark.timeout(method="thread")  # a handler of SIGALRM would cost calls (rqsqs/_io/direct.py)
 PACKAGE = str(Path(rqsqs.__file__).parent) + os.sep
 ROUTING = 4 if ALL_ON_CLUSTER else 0  # to find the server that has the slot
 MOST_FIFO = {

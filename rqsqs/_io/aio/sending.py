@@ -117,7 +117,8 @@ class Sending:
                 outcomes = await self._outcomes([caller for caller in batch if caller.message is not None])
                 if outcomes:
                     gathering.took(len(batch), time.monotonic() - began)
-                    gathering.fail_behind(batch, outcomes, behind)
+                    if behind:
+                        gathering.fail_behind(batch, outcomes, behind)
                 _answer(batch, outcomes)
                 batch = []
                 if not gathering.waiting:

@@ -167,7 +167,8 @@ class Sending:
         with self._lock:
             if outcomes:
                 gathering.took(count, time.monotonic() - began)
-                gathering.fail_behind(me.batch, outcomes, me.behind)
+                if me.behind:
+                    gathering.fail_behind(me.batch, outcomes, me.behind)
             self._finish(me, outcomes)
             self._pass_on()
 
