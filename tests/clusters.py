@@ -232,11 +232,26 @@ class Cluster:
                 first = False
             for client in (new, old):
                 client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[1])
-        for server in self.servers:  # as redis-cli does: two moves at a time may confuse those who only hear of them
-            if server not in (source, target) and server.process is not None:
-                with contextlib.suppress(redis.RedisError, OSError), self.client(server) as client:
-                    client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[1])
+        until(lambda: self._know(key, target, ids[1]), "the slot has moved")
         until(lambda: self.owner(key) is target, "the slot has moved")
+
+    def _know(self, key: str, target: Server, target_id: str) -> bool:
+        """Do all servers say that another one has the slot of a key? Those who do not are told, as redis-cli does: what
+        they hear of two moves at a time may confuse them, the source and the target as well."""
+        others = []
+        for server in self.servers:
+            if server.process is None:
+                continue
+            with contextlib.suppress(redis.RedisError, OSError), self.client(server) as client:
+                try:
+                    client.exists(key)
+                    owner = server.port
+                except redis.exceptions.MovedError as moved:
+                    owner = moved.port
+                if owner != target.port:
+                    others.append(server)
+                    client.execute_command("CLUSTER", "SETSLOT", key_slot(key.encode()), "NODE", target_id)
+        return not others
 
     def await_failover(self, key: str, old: Server) -> None:
         """Until another one has the key's slot."""
