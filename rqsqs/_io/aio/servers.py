@@ -132,7 +132,7 @@ class Node(KnownServer):
         try:
             return await self._with_id(await self._connect())
         except (TimeoutError, rx.TimeoutError) as e:
-            self._silence, self._silent_at = e, time.monotonic()
+            self._silence, self._silent_at = type(e)(*e.args), time.monotonic()  # without its traceback
             raise
 
     async def _with_id(self, connection: Any) -> tuple[Any, int]:
