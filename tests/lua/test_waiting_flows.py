@@ -407,7 +407,7 @@ def test_who_lines_up_without_asking_counts_too(engine: Engine, name: str) -> No
 
 def test_one_call_tells_the_empty_receives_of_all_that_end_meanwhile(engine: Engine, name: str) -> None:
     q = engine.queue(name)
-    first, *others = [flows.waiting.count_empty(q, 1) for _ in range(10)]
+    first, *others = [flows.waiting.count_empty(q) for _ in range(10)]
     step = next(first)
     for other in others:
         assert list(other) == []
@@ -421,14 +421,14 @@ def test_one_call_tells_the_empty_receives_of_all_that_end_meanwhile(engine: Eng
 
 def test_a_server_that_cannot_be_reached_takes_no_empty_receive_ill(engine: Engine, name: str) -> None:
     q = engine.queue(name)
-    flow = flows.waiting.count_empty(q, 1)
+    flow = flows.waiting.count_empty(q)
     next(flow)
     with pytest.raises(StopIteration):
         flow.throw(QueueDoesNotExist("gone"))
-    engine.run(flows.waiting.count_empty(q, 1))
+    engine.run(flows.waiting.count_empty(q))
     assert empty(engine, q) == 1
     engine.run(flows.delete_queue(q, NATIVE))
-    engine.run(flows.waiting.count_empty(q, 1))
+    engine.run(flows.waiting.count_empty(q))
     assert engine.names() == []  # it brings no key of a queue that is gone
 
 

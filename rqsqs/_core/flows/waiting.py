@@ -174,7 +174,7 @@ class Polling:
             got = None
         left = max(total - block + left_ms, 0)
         if not left and got is None:
-            yield from count_empty(q, 1)
+            yield from count_empty(q)
             return []
         self.end, self.wait = now_ms(q) + left, wait_word(left) or NOW
         if got is not None and start is not None:
@@ -200,7 +200,7 @@ class Polling:
                 if not order:
                     yield from holding(found, self._leave())
                     if not (found or self.is_counted):
-                        yield from count_empty(q, 1)
+                        yield from count_empty(q)
                     return found
         except QueueDoesNotExist:
             if self.blocked_on or self.ends:
@@ -341,10 +341,10 @@ class Polling:
             yield operations.wake_waiter(self.owed.popitem()[0])
 
 
-def count_empty(q: QueueRef, number: int) -> Flow[None]:
-    """Tell the server of empty receives that ended without a last call. Of many callers that end at about the same
+def count_empty(q: QueueRef) -> Flow[None]:
+    """Tell the server of an empty receive that ended without a last call. Of many callers that end at about the same
     time, the first one tells it for all. A process that dies, or does not reach the server, takes the number along."""
-    q.uncounted.append(number)
+    q.uncounted.append(1)
     while q.uncounted and not q.is_counting:
         q.is_counting = True
         try:
